@@ -1,0 +1,46 @@
+# `make run` and `make test` work on a fresh Debian 12 machine; apt-get is the only thing that runs with sudo.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+LISTEN ?= 127.0.0.1
+
+.PHONY: help run test lint unit fresh bench clean deps-run deps-test
+
+help:
+	@echo "make run [LISTEN=ADDRESS]  install what is missing, start the daemon in the foreground with a demo domain"
+	@echo "make test                  install what the tests need, lint, run all tests"
+	@echo "make lint                  ruff, mypy --strict, layers, house rules"
+	@echo "make fresh                 repeat the README's words in a fresh Debian 12 chroot (root)"
+	@echo "make clean                 remove the virtual environment and caches (keeps ./var)"
+
+$(VENV)/.runtime: requirements/runtime.txt
+	@scripts/setup runtime
+
+$(VENV)/.test: requirements/test.txt $(VENV)/.runtime
+	@scripts/setup test
+
+deps-run: $(VENV)/.runtime
+	@scripts/setup packages-runtime
+
+deps-test: deps-run $(VENV)/.test
+	@scripts/setup packages-test
+
+run: deps-run
+	@NGCPD_LISTEN=$(LISTEN) exec $(BIN)/python -m ngcpd.cli.run
+
+lint: deps-test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python scripts/house_lint.py
+
+unit: deps-test
+	$(BIN)/pytest -q
+
+test: lint unit
+
+fresh:
+	scripts/fresh
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -1,0 +1,58 @@
+"""Puts the relay between the parties: each SDP body on its way from one side of a call to another passes here (call processing 3.18)."""
+
+from __future__ import annotations
+
+from ngcpd.media.session import Engine, Policy, Session
+from ngcpd.runtime.log import logger
+from ngcpd.runtime.ports import Address
+from ngcpd.sip.message import Message
+
+log = logger("calls")
+
+
+def is_sdp(message: Message) -> bool:
+    """True when the whole body is a session description. Multipart bodies pass unread."""
+    return bool(message.body) and message.content_type.split(";", 1)[0].strip().lower() == "application/sdp"
+
+
+class CallMedia:
+    """The media of one call. `relay=False`: bodies pass untouched (`use_rtpproxy=never` of either party). Raises what `Session.rewrite`
+    raises: NoPorts, BadSdp."""
+
+    __slots__ = ("engine", "call_id", "relay", "policies", "session", "on_timeout")
+
+    def __init__(self, engine: Engine, call_id: str) -> None:
+        self.engine = engine
+        self.call_id = call_id
+        self.relay = True
+        self.policies: dict[str, Policy] = {}
+        self.session: Session | None = None
+        self.on_timeout: object = None
+
+    def pass_body(self, message: Message, src: str, dst: str, source: Address | None) -> bytes:
+        """The body of `message`, sent by `src` from `source`, as it goes on to `dst`."""
+        if not self.relay or not is_sdp(message):
+            return message.body
+        session = self.session
+        if session is None:
+            session = self.session = self.engine.session(self.call_id)
+            if callable(self.on_timeout):
+                session.on_timeout(self.on_timeout)
+        return session.rewrite(message.body, src, dst, self.policies.get(dst, Policy()), source=source)
+
+    def select(self, side: str) -> None:
+        """The caller exchanges media with this branch from now on."""
+        if self.session is not None:
+            self.session.select(side)
+
+    def drop(self, side: str) -> None:
+        """A branch is gone: its ports are free."""
+        if self.session is not None:
+            self.session.drop(side)
+
+    def close(self) -> None:
+        """Free all ports; what flowed is logged once."""
+        session, self.session = self.session, None
+        if session is not None:
+            for counters in session.close():
+                log.debug("media ended", call_id=self.call_id, counters=counters)

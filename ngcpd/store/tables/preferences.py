@@ -51,7 +51,7 @@ preference_value = table(
     integer("position", default=0),
     text("value", 255),
     moment("modified_at"),
-    sa.UniqueConstraint("level", "owner_id", "location_id", "attribute", "position"),
+    sa.UniqueConstraint("level", "owner_id", "location_id", "attribute", "position", name="uq_preference_value__place"),
     sa.Index(None, "attribute", "value"),
 )
 

@@ -1,0 +1,5 @@
+"""Fixtures of all rooms: private servers and stores."""
+
+import importlib.util
+
+pytest_plugins = [name for name in ("tests.servers.mariadb", "tests.servers.stores", "tests.servers.redis") if importlib.util.find_spec(name)]

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Clock, Rng
-from ngcpd.store.kv import KeyValueError, KeyValueUnavailable
+from ngcpd.store.kv import KeyValueError, KeyValueUnavailable, Lock, Subscription
 
 log = logger("store")
 T = TypeVar("T")
@@ -219,14 +219,14 @@ class MemoryKeyValue:
 
         return self._do(remove)
 
-    def smembers(self, key: str) -> Deferred[set[str]]:
-        return self._do(lambda: set(self._members(key)))
+    def smembers(self, key: str) -> Deferred[frozenset[str]]:
+        return self._do(lambda: frozenset(self._members(key)))
 
     def scan(self, prefix: str) -> Deferred[list[str]]:
         return self._do(lambda: sorted(key for key in self._data if key.startswith(prefix)))
 
-    def lock(self, name: str, ttl: float) -> Deferred[_Lock | None]:
-        def take() -> _Lock | None:
+    def lock(self, name: str, ttl: float) -> Deferred[Lock | None]:
+        def take() -> Lock | None:
             key = "lock:" + name
             if key in self._data:
                 return None
@@ -253,7 +253,7 @@ class MemoryKeyValue:
         except Exception as e:  # noqa: BLE001 - one subscriber's mistake must not stop the others
             log.error("subscriber failed", channel=sub.channel, error=repr(e))
 
-    def subscribe(self, channel: str, fn: Callable[[str], None]) -> _Subscription:
+    def subscribe(self, channel: str, fn: Callable[[str], None]) -> Subscription:
         sub = _Subscription(self, channel, fn)
         self._channels.setdefault(channel, []).append(sub)
         return sub

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ngcpd.sip.errors import ParseError
 from ngcpd.sip.grammar import is_token, number, split_list
-from ngcpd.sip.headers import MAX_EXPIRES, NameAddr, Via
+from ngcpd.sip.address import MAX_EXPIRES, NameAddr, Via
 from ngcpd.sip.names import SPELLINGS, canonical
 
 MAX_VALUES: Final = 256  # of a header that is decoded as a list

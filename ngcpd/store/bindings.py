@@ -7,11 +7,11 @@ binding expires plus 30 s (features F2). A binding is named by its `ruid`; putti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import sqlalchemy as sa
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 
 from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Address, Clock
@@ -222,7 +222,7 @@ class RedisBindingHome:
     async def _apply(self, records: Sequence[Record], upto: Position) -> None:
         now = self._clock.time()
         gone: list[str] = []
-        commands: list[Deferred[object]] = []
+        commands: list[Deferred[Any]] = []
         for change in latest(records).values():
             if isinstance(change, Delete):
                 gone.append(self._key(change.subscriber_id, change.ruid))
@@ -232,10 +232,13 @@ class RedisBindingHome:
             if ttl is not None and ttl <= 0:
                 gone.append(self._key(b.subscriber_id, b.ruid))
                 continue
-            commands.append(self._kv.set(self._key(b.subscriber_id, b.ruid), _encode(b).decode(), ttl))  # type: ignore[arg-type]
+            commands.append(self._kv.set(self._key(b.subscriber_id, b.ruid), _encode(b).decode(), ttl))
         if gone:
-            commands.append(self._kv.delete(*gone))  # type: ignore[arg-type]
-        await _all(commands)
+            commands.append(self._kv.delete(*gone))
+        try:
+            await gatherResults(commands, consumeErrors=True)
+        except FirstError as e:
+            raise e.subFailure.value from None
         await self._kv.set(self._mark, f"{upto.epoch}/{upto.seq}")
 
     def refuses(self, error: Exception) -> bool:
@@ -259,14 +262,7 @@ class RedisBindingHome:
         return mark, found
 
     def purge(self) -> Deferred[int]:
-        done: Deferred[int] = Deferred()
-        done.callback(0)
-        return done
-
-
-def _all(commands: list[Deferred[object]]) -> Deferred[list[object]]:
-    """All done, or the first failure as itself."""
-    return gatherResults(commands, consumeErrors=True).addErrback(lambda f: f.value.subFailure)
+        return succeed(0)
 
 
 # ------------------------------------------------------------------------------------------------------------------ service
@@ -295,11 +291,17 @@ class Bindings:
     async def _load_all(self) -> list[BindingRecord]:
         mark, stored = await self._home.load()
         found = {b.ruid: b for b in stored}
-        for ruid, change in latest(await self.follower.pending(mark)).items():
-            if isinstance(change, Put):
-                found[ruid] = change.binding
-            else:
-                found.pop(ruid, None)
+        for record in await self.follower.pending(mark):
+            try:
+                changes = latest([record])
+            except msgspec.MsgspecError as e:
+                log.error("binding in the journal cannot be read, left out", epoch=record.epoch, seq=record.seq, error=str(e))
+                continue
+            for ruid, change in changes.items():
+                if isinstance(change, Put):
+                    found[ruid] = change.binding
+                else:
+                    found.pop(ruid, None)
         now = self._clock.time()
         return [msgspec.structs.replace(b, flow_id=0) if b.flow_id else b for b in found.values() if b.live(now)]
 

@@ -238,7 +238,7 @@ class RedisBindingHome:
         try:
             await gatherResults(commands, consumeErrors=True)
         except FirstError as e:
-            raise e.subFailure.value from None
+            e.subFailure.raiseException()
         await self._kv.set(self._mark, f"{upto.epoch}/{upto.seq}")
 
     def refuses(self, error: Exception) -> bool:

@@ -99,7 +99,7 @@ class _Link:
 
             def delConnection(self, conn: Any) -> None:
                 super().delConnection(conn)
-                link._lost(conn)
+                link.lost(conn, "connection lost")
 
         if self._subscriber:
             owner = self._owner
@@ -139,10 +139,11 @@ class _Link:
         if conn.transport is not None:
             conn.transport.loseConnection()
 
-    def _lost(self, conn: Any) -> None:
+    def lost(self, conn: Any, why: str) -> None:
+        """This connection is of no use any more, whether the transport knows it yet or not."""
         if self.protocol is conn:
             self.protocol = None
-            self.failed("connection lost")
+            self.failed(why)
 
     def failed(self, why: str) -> None:
         """An attempt failed or the connection ended: what waits for it fails now."""
@@ -251,9 +252,9 @@ class RedisKeyValue:
             reply: Deferred[Any] = protocol.execute_command(*args)
         except self._redis.RedisError as e:
             return fail(KeyValueUnavailable(str(e)))
-        return reply.addErrback(self._error)
+        return reply.addErrback(self._error, protocol)
 
-    def _error(self, failure: Failure) -> NoReturn:
+    def _error(self, failure: Failure, protocol: Any) -> NoReturn:
         e = failure.value
         if isinstance(e, self._redis.ResponseError):
             words = str(e)
@@ -261,6 +262,7 @@ class RedisKeyValue:
             if words.startswith(("LOADING", "NOAUTH", "MASTERDOWN", "READONLY", "MISCONF", "OOM", "CLUSTERDOWN", "BUSY")):
                 raise KeyValueUnavailable(words)
             raise KeyValueError(words)
+        self._commands.lost(protocol, str(e))
         raise KeyValueUnavailable(str(e) or type(e).__name__)
 
     def get(self, key: str) -> Deferred[str | None]:
@@ -369,8 +371,9 @@ class RedisKeyValue:
     def _pinged(self) -> None:
         """A subscriber only listens: without this it would not learn that the server is gone without a word."""
         self._ping = self._clock.call_later(PING, self._pinged)
-        if self._messages.protocol is not None and self._channels:
-            self._quiet(self._messages.protocol.execute_command("PING"))
+        protocol = self._messages.protocol
+        if protocol is not None and self._channels:
+            protocol.execute_command("PING").addErrback(lambda f: self._messages.lost(protocol, f.getErrorMessage()))
 
     @staticmethod
     def _quiet(reply: Deferred[Any]) -> None:

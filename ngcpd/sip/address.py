@@ -129,14 +129,27 @@ class Via:
     @classmethod
     def parse(cls, text: str) -> Via:
         """Read one value. ParseError."""
+        via, end = cls._parse_head(text)
+        if end < len(text):
+            try:
+                via.params = parse_params(text[end:])
+            except ParseError as error:
+                raise ParseError("Bad Via Header") from error
+        return via
+
+    @classmethod
+    def salvage(cls, text: str) -> Via:
+        """Read protocol and sent-by only, whatever follows: enough to send an error back. ParseError."""
+        return cls._parse_head(text.partition(",")[0])[0]
+
+    @classmethod
+    def _parse_head(cls, text: str) -> tuple[Via, int]:
         found = _VIA.match(text)
         if found is None:
             raise ParseError("Bad Via Header")
         name, version, transport, sent_by = found.groups()
         host, port = parse_hostport(sent_by.rstrip(" \t"), "Bad Via Header")
-        end = found.end()
-        params = parse_params(text[end:]) if end < len(text) else {}
-        return cls(f"{name.upper()}/{version}", transport.upper(), host, port, params)
+        return cls(f"{name.upper()}/{version}", transport.upper(), host, port, {}), found.end()
 
     def __str__(self) -> str:
         return f"{self.protocol}/{self.transport} {format_hostport(self.host, self.port)}{format_params(self.params, ':')}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
 
+from ngcpd.sip.address import MAX_EXPIRES, NameAddr, Via
 from ngcpd.sip.errors import ParseError
 from ngcpd.sip.grammar import is_token, number, split_list
-from ngcpd.sip.address import MAX_EXPIRES, NameAddr, Via
 from ngcpd.sip.names import SPELLINGS, canonical
 
 MAX_VALUES: Final = 256  # of a header that is decoded as a list
@@ -58,6 +59,10 @@ class Message:
     def first(self, name: str) -> str | None:
         """The value of the first line with this name, None when there is none."""
         return self._index().get(SPELLINGS.get(name) or canonical(name))
+
+    def names(self) -> Mapping[str, str]:
+        """Every canonical name that occurs, with the value of its first line."""
+        return self._index()
 
     def __contains__(self, name: str) -> bool:
         return self.first(name) is not None
@@ -139,7 +144,7 @@ class Message:
         if got is None:
             value = self._need("Via")
             if "," in value:
-                value = split_list(value)[0]
+                value = self._list("Via", "Bad Via Header")[0]
             got = self._cache["Via"] = Via.parse(value)
         via: Via = got
         return via

@@ -255,7 +255,8 @@ class Diversion:
         except ParseError as error:
             raise ParseError("Bad Diversion Header") from error
         counter = address.params.get("counter")
-        return cls(address, (address.params.get("reason") or "unknown").lower(), 1 if counter is None else number(counter, 999, "Bad Diversion Header"))
+        count = 1 if counter is None else number(counter, 999, "Bad Diversion Header")
+        return cls(address, (address.params.get("reason") or "unknown").lower(), count)
 
     @classmethod
     def make(cls, uri: Uri, reason: str, counter: int = 1, privacy: str = "", display: str = "") -> Diversion:

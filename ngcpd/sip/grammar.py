@@ -21,7 +21,7 @@ _STOP_QUOTES = re.compile(r'[",]')
 _PARAM = re.compile(
     r"[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)[ \t]*"  # name
     r'(?:=[ \t]*(?:"([^"\\]*(?:\\[\x00-\xff][^"\\]*)*)"|([\x21\x23-\x2b\x2d-\x3a\x3d\x3f-\x7e]*))[ \t]*)?'  # ="..." or any visible but " , ; < >
-    r"(;|$)"
+    r"(;|\Z)"
 )
 _HOST = re.compile(r"[A-Za-z0-9._\-]+\Z")
 
@@ -164,11 +164,13 @@ def format_params(params: Mapping[str, str | None], also: str = "") -> str:
     return "".join(out)
 
 
-@lru_cache(maxsize=4096)
 def is_ipv6(text: str) -> bool:
     """True for an IPv6 address without brackets and without a zone."""
-    if ":" not in text or "%" in text or len(text) > 45:
-        return False
+    return len(text) <= 45 and ":" in text and "%" not in text and _is_ipv6(text)
+
+
+@lru_cache(maxsize=4096)
+def _is_ipv6(text: str) -> bool:
     try:
         ipaddress.IPv6Address(text)
     except ValueError:

@@ -1,7 +1,7 @@
 """SIP messages: reading them from bytes, looking at them, changing them, writing them (RFC 3261 7, 8, 20).
 
 Reading is strict at once about what decides where a message begins, ends and belongs: first line, version, header syntax, line breaks, presence
-and uniqueness of the single headers, CSeq, Content-Length. Everything else is decoded when asked for. Choices where RFC 3261 leaves room:
+and uniqueness of the single headers, topmost Via, CSeq, Content-Length. Everything else is decoded when asked for. Choices where RFC 3261 leaves room:
 
 - A line ends with CRLF. A lone CR or LF in the header block is an error (400): it is how headers are smuggled past a filter.
 - Blanks before the colon are legal and dropped; names are brought to one spelling, so a filter by name sees every variant.
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from ngcpd.sip.address import Via
 from ngcpd.sip.base import STAR as STAR
 from ngcpd.sip.base import Fields, Message, parse_cseq
 from ngcpd.sip.base import Star as Star
@@ -181,6 +182,7 @@ def _parse(data: bytes) -> Request | Response:
     body = _cut_body(data, end + 4, first.get("Content-Length"))
     message = Response(status, reason, fields, body, first) if response else Request(method, uri, fields, body, first)
     message._cache["CSeq"] = cseq
+    _ = message.via  # who the message belongs to; decoded once and kept
     return message
 
 
@@ -272,7 +274,10 @@ def _salvage(data: bytes) -> Request | None:
             continue  # an unreadable name: the line is not needed to answer
     request = Request(words[0], " ".join(words[1:-1]), fields)
     try:
-        request.via  # noqa: B018 - the way back must be readable
+        _ = request.via
     except ParseError:
-        return None
+        try:
+            request._cache["Via"] = Via.salvage(request.first("Via") or "")
+        except ParseError:
+            return None  # no way back
     return request

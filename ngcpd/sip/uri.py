@@ -15,7 +15,7 @@ _FORBIDDEN = re.compile(r"[^\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*\Z")
-_TEL = re.compile(r"(?:\+[0-9\-.()]*[0-9][0-9\-.()]*|[0-9A-Fa-f*#\-.()]*[0-9A-Fa-f*#][0-9A-Fa-f*#\-.()]*)\Z")
+_TEL = re.compile(r"(?:\+[0-9\-.()]+|[0-9A-Fa-f*#\-.()]+)\Z")
 _UNRESERVED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()")
 _USER = _UNRESERVED | frozenset("&=+$,;?/")
 _VISUAL = str.maketrans("", "", "-.()")
@@ -123,7 +123,7 @@ class Uri:
     @classmethod
     def _parse_tel(cls, text: str, rest: str) -> Uri:
         number, semicolon, tail = rest.partition(";")
-        if not _TEL.match(number) or "?" in tail:
+        if not _TEL.match(number) or not number.translate(_VISUAL).lstrip("+") or "?" in tail:
             raise ParseError(_REASON)
         return cls("tel", number, None, "", None, _read_params(tail) if semicolon else _NO_PARAMS, "", text)
 

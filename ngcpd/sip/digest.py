@@ -9,10 +9,11 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 from enum import Enum
+from itertools import islice
 from typing import Final, Protocol
 
 from ngcpd.sip.errors import ParseError
-from ngcpd.sip.grammar import is_token, parse_params, quote, split_quoted, unquote
+from ngcpd.sip.grammar import is_token, quote, quoted_end, split_quoted, unquote
 
 MD5: Final = "MD5"
 SHA256: Final = "SHA-256"
@@ -71,8 +72,8 @@ class NonceMaker:
 class NonceCounter:
     """Which nonce counts were used, against replay of qop=auth (RFC 7616 3.3). At most `limit` nonces are held.
 
-    Counts may come out of order within the last 64. When the table is full the oldest nonces (they sort by time of issue) go; what is not newer
-    than those is refused from then on, so forgetting never opens a way to replay.
+    Counts may come out of order within the last 64. When the table is full the nonces seen first go; what was not issued later than
+    those (nonces sort by time of issue) is refused from then on, so forgetting never opens a way to replay.
     """
 
     def __init__(self, limit: int = 100_000) -> None:
@@ -105,11 +106,10 @@ class NonceCounter:
         return True
 
     def _forget(self) -> None:
-        order = sorted(self._seen)
-        gone = order[: max(1, len(order) // 4)]
+        gone = list(islice(self._seen, max(1, self._limit // 64)))
         for nonce in gone:
             del self._seen[nonce]
-        self._floor = max(self._floor, gone[-1])
+        self._floor = max(self._floor, *gone)
 
 
 def _read_params(text: str) -> dict[str, str]:
@@ -125,7 +125,7 @@ def _read_params(text: str) -> dict[str, str]:
             raise ParseError(_REASON)
         value = value.strip(" \t")
         if value[:1] == '"':
-            if len(value) < 2 or value[-1] != '"' or parse_params(f"v={value}").keys() != {"v"}:
+            if quoted_end(value) != len(value):
                 raise ParseError(_REASON)
             value = unquote(value)
         elif '"' in value:
@@ -200,7 +200,7 @@ def challenges(realm: str, nonce: str, *, qop: bool = False, sha256: bool = Fals
 
 
 class Credentials:
-    """A value of Authorization or Proxy-Authorization. Texts are unquoted; `nc` is the number, 0 without qop. `qop` and `algorithm` are normalised."""
+    """A value of Authorization or Proxy-Authorization. Texts are unquoted; `nc` is a number, 0 without qop; `qop` and `algorithm` normalised."""
 
     __slots__ = ("algorithm", "cnonce", "nc", "nc_text", "nonce", "opaque", "qop", "realm", "response", "uri", "username")
 

@@ -1,7 +1,7 @@
 """SIP messages: reading them from bytes, looking at them, changing them, writing them (RFC 3261 7, 8, 20).
 
 Reading is strict at once about what decides where a message begins, ends and belongs: first line, version, header syntax, line breaks, presence
-and uniqueness of the single headers, topmost Via, CSeq, Content-Length. Everything else is decoded when asked for. Choices where RFC 3261 leaves room:
+and uniqueness of the single headers, topmost Via, CSeq, Content-Length. Everything else is decoded when asked for. Where RFC 3261 leaves room:
 
 - A line ends with CRLF. A lone CR or LF in the header block is an error (400): it is how headers are smuggled past a filter.
 - Blanks before the colon are legal and dropped; names are brought to one spelling, so a filter by name sees every variant.

@@ -42,7 +42,8 @@ INTERFACE_KEYS: dict[str, Type] = {
     "mtu": Int(68, 65535), "dhcp": TEXT, "v6dhcp": TEXT, "manual": TEXT,
 }  # fmt: skip
 KNOWN_TYPES = {
-    "sip_ext", "sip_ext_incoming", "sip_int", "web_ext", "web_int", "ha_int", "ssh_ext", "mon_ext", "aux_ext", "boot_int", "api_int", "li_int", "li_dist",
+    "sip_ext", "sip_ext_incoming", "sip_int", "web_ext", "web_int", "ha_int", "ssh_ext", "mon_ext", "aux_ext",
+    "boot_int", "api_int", "li_int", "li_dist",
 }  # fmt: skip
 _HOST_NAME = re.compile(r"self|sp[12]|(?:db|web|lb|prx)[0-9]{2}[ab]")
 
@@ -169,7 +170,15 @@ def _interface(name: str, values: dict[str, object]) -> Interface:
         return tuple(v for v in value if isinstance(v, str)) if isinstance(value, tuple) else ()
 
     return Interface(
-        name, words("type"), text("ip"), text("netmask"), text("v6ip"), words("shared_ip"), words("shared_v6ip"), words("advertised_ip"), words("cluster_sets")
+        name,
+        words("type"),
+        text("ip"),
+        text("netmask"),
+        text("v6ip"),
+        words("shared_ip"),
+        words("shared_v6ip"),
+        words("advertised_ip"),
+        words("cluster_sets"),
     )
 
 

@@ -70,8 +70,8 @@ class Node:
     def addresses(self, type_: str) -> list[Bound]:
         """Where a service of an interface type binds, in the order of `interfaces`, without repetitions."""
         if self.listen is not None and type_ in ("sip_ext", "rtp_ext"):
-            interface = next((i.name for i in self.interfaces if self.listen in i.owned()), "listen")
-            return [Bound(self.listen, None, ipaddress.ip_address(self.listen).version, interface)]
+            owner = next((i.name for i in self.interfaces if self.listen in i.owned()), "listen")
+            return [Bound(self.listen, None, ipaddress.ip_address(self.listen).version, owner)]
         result: dict[str, Bound] = {}
         for interface in self.interfaces:
             if type_ in interface.types:

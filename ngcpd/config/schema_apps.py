@@ -1,10 +1,30 @@
-"""Declared settings: asterisk (voicebox), sems (B2BUA and applications), pbx, prosody, pushd, faxserver, reminder. Configuration framework C.1.1, C.1.9, C.1.19-21, C.1.25, C.1.29."""
+"""Declared settings: asterisk (voicebox), sems (B2BUA and applications), pbx, prosody, pushd, faxserver, reminder.
+
+Configuration framework C.1.1, C.1.9, C.1.19-21, C.1.25, C.1.29.
+"""
 
 from __future__ import annotations
 
 from ngcpd.config.declare import Section, SectionBuilder
 from ngcpd.config.types import (
-    FACILITY, HOST, LINE, MAIL, NAME, NAT, PATH, PORT, POS, REGEX, SIPURI, TEXT, YN, Enum, Int, List, Record, Text,
+    FACILITY,
+    HOST,
+    LINE,
+    MAIL,
+    NAME,
+    NAT,
+    PATH,
+    PORT,
+    POS,
+    REGEX,
+    SIPURI,
+    TEXT,
+    YN,
+    Enum,
+    Int,
+    List,
+    Record,
+    Text,
 )  # fmt: skip
 
 MEDIA_PORT = Int(1024, 65535)
@@ -23,7 +43,13 @@ def _asterisk() -> Section:
     k("voicemail.serveremail", MAIL, "voicebox@sip.sipwise.com", "L", "Address of that sender")
     k("voicemail.mailsubject", LINE, "[Voicebox] New message ${VM_MSGNUM} in voicebox ${VM_MAILBOX}", "L",
       "Subject; may use VM_NAME VM_DUR VM_MSGNUM VM_MAILBOX VM_CALLERID VM_DATE")  # fmt: skip
-    k("voicemail.mailbody", TEXT, "You have received a new message from ${VM_CALLERID} in voicebox ${VM_MAILBOX} on ${VM_DATE}.", "L", "Text of these mails")
+    k(
+        "voicemail.mailbody",
+        TEXT,
+        "You have received a new message from ${VM_CALLERID} in voicebox ${VM_MAILBOX} on ${VM_DATE}.",
+        "L",
+        "Text of these mails",
+    )
     k("voicemail.max_msg_length", NAT, 180, "L", "Longest message, 0 = any", unit="s")
     k("voicemail.min_msg_length", NAT, 3, "L", "Shorter messages are dropped", unit="s")
     k("voicemail.maxgreet", POS, 60, "L", "Longest greeting", unit="s")
@@ -32,7 +58,13 @@ def _asterisk() -> Section:
     k("voicemail.normalize_match", REGEX, r"^00|\+([1-9][0-9]+)$", "L", "Pattern of the number under which a mailbox is looked up")
     k("voicemail.normalize_replace", NAME, "$1", "L", "What becomes of it")
     for which, words in (("busy", "busy"), ("unavail", "unanswered")):
-        k(f"voicemail.greeting.{which}_custom_greeting", PATH, "/home/user/file_no_extension", "L", f"Greeting of {words} calls, a file without extension")
+        k(
+            f"voicemail.greeting.{which}_custom_greeting",
+            PATH,
+            "/home/user/file_no_extension",
+            "L",
+            f"Greeting of {words} calls, a file without extension",
+        )
         k(f"voicemail.greeting.{which}_overwrite_default", YN, "no", "L", "It replaces the stock greeting")
         k(f"voicemail.greeting.{which}_overwrite_subscriber", YN, "no", "L", "It replaces the subscriber's own greeting")
     return k.done()
@@ -85,7 +117,9 @@ def _prosody() -> Section:
 
 def _pushd() -> Section:
     k = SectionBuilder("pushd", "Push messages to mobile devices (C.1.21)")
-    apns = Record({"enable": YN, "certificate": PATH, "key": PATH, "endpoint": HOST, "feedback_endpoint": HOST, "feedback_interval": POS, "socket_timeout": NAT})
+    apns = Record(
+        {"enable": YN, "certificate": PATH, "key": PATH, "endpoint": HOST, "feedback_endpoint": HOST, "feedback_interval": POS, "socket_timeout": NAT}
+    )
     gcm = Record({"enable": YN, "key": NAME, "priority": Enum(("high", "normal"))})
     k("enable", YN, "no", "N", "Push service")
     k("port", PORT, 45060, "L", "Internal port", aliases=[".endpoint_port"])
@@ -117,7 +151,13 @@ def _reminder() -> Section:
     k("wait_time", POS, 30, "L", "How long it rings", unit="s")
     k("sip_fromuser", NAME, "reminder", "L", "User of the From")
     k("sip_fromdomain", HOST, "voicebox.sipwise.local", "L", "Domain of the From")
-    k("weekdays", Text(r"[1-7](\s*,\s*[1-7])*", "days 1 (Sunday) to 7 (Saturday) joined by ,"), "2, 3, 4, 5, 6, 7", "L", "Days that count as weekdays")
+    k(
+        "weekdays",
+        Text(r"[1-7](\s*,\s*[1-7])*", "days 1 (Sunday) to 7 (Saturday) joined by ,"),
+        "2, 3, 4, 5, 6, 7",
+        "L",
+        "Days that count as weekdays",
+    )
     return k.done()
 
 
@@ -149,7 +189,8 @@ def _sems() -> Section:
     codes = {
         "cfu": (72, "unconditional forward"), "cfb": (90, "forward when busy"), "cft": (92, "forward on no answer"),
         "cfna": (93, "forward when offline"), "speedial": (50, "speed dial"), "reminder": (55, "wake-up call"), "clir": (31, "hidden number"),
-        "block_override": (80, "overriding a block list"), "directed_pickup": (99, "directed pickup"), "park": (97, "parking"), "unpark": (98, "unparking"),
+        "block_override": (80, "overriding a block list"), "directed_pickup": (99, "directed pickup"), "park": (97, "parking"),
+        "unpark": (98, "unparking"),
     }  # fmt: skip
     for name, (default, meaning) in codes.items():
         aliases = [".vsc.speeddial_code"] if name == "speedial" else []

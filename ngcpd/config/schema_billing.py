@@ -22,7 +22,7 @@ def _cdrexport() -> Section:
     k("export_conditions", List(condition), [], "L", "Which records are exported")
     k("fileprefix", Text(r"[A-Za-z0-9_.-]*", "letters, digits, _ . -"), "sipwise", "L", "Prefix of file names")
     k("version", Text(r"[0-9]{3}", "three digits"), "007", "L", "Version in file names")
-    k("dbuser", NAME, "exporter", "I", "Database account of the original product")
+    k("dbuser", NAME, "exporter", "I", "Database account of other systems, not used")
     k("dbpassword", NAME, "", "I", "Its password", secret=True)
     return k.done()
 
@@ -32,8 +32,8 @@ def _mediator() -> Section:
     k("enabled", YN, "yes", "L", "Makes call records")
     k("interval", POS, 10, "L", "Events that could not be matched at once are tried again every so often", unit="s")
     for name, default in (("srcdbname", "kamailio"), ("destdbname", "accounting"), ("provdbname", "provisioning"), ("dbuser", "mediator")):
-        k(name, NAME, default, "I", "Database setting of the original product")
-    k("dbpassword", NAME, "", "I", "Database setting of the original product", secret=True)
+        k(name, NAME, default, "I", "Setting of other systems, not used")
+    k("dbpassword", NAME, "", "I", "Setting of other systems, not used", secret=True)
     return k.done()
 
 
@@ -45,7 +45,7 @@ def _rateomat() -> Section:
     k("splitpeakparts", B01, 0, "L", "Splits records at the borders of peak times")
     for name in ("billing", "accounting", "provisioning"):
         k(f"{name}db.name", NAME, name, "I", f"Name of schema {name}")
-        k(f"{name}db.user", NAME, "rateomat", "I", "Database account of the original product")
+        k(f"{name}db.user", NAME, "rateomat", "I", "Database account of other systems, not used")
         k(f"{name}db.pass", NAME, "", "I", "Its password", secret=True)
     return k.done()
 
@@ -53,9 +53,9 @@ def _rateomat() -> Section:
 def _accounts(name: str, title: str, pairs: tuple[tuple[str, str], ...], extra: tuple[tuple[str, str], ...] = ()) -> Section:
     k = SectionBuilder(name, title, "constants.yml")
     for path, default in extra:
-        k(path, NAME, default, "I", "Setting of a component of the original product")
+        k(path, NAME, default, "I", "Setting of another component, not used")
     for user, password in pairs:
-        k(user, NAME, "", "I", "Account of a component of the original product")
+        k(user, NAME, "", "I", "Account of another component, not used")
         k(password, NAME, "", "I", "Its password", secret=True)
     return k.done()
 
@@ -67,7 +67,7 @@ def constants() -> list[Section]:
     framework("constants_version", NAT, 1, "R", "Version of constants.yml; a newer one than known is refused")
     framework("config_version", NAT, 1, "R", "Version of config.yml; a newer one than known is refused")
     check = SectionBuilder("checktools", "Accounts of monitoring", "constants.yml")
-    check("dbuser", NAME, "nagios", "I", "Database account of the original product")
+    check("dbuser", NAME, "nagios", "I", "Database account of other systems, not used")
     check("dbpassword", NAME, "", "I", "Its password", secret=True)
     check("sipuser", NAME, "", "L", "SIP user of the self check")
     check("sipdomain", NAME, "", "L", "Its domain")
@@ -86,16 +86,22 @@ def constants() -> list[Section]:
         _accounts("voisniff", "Accounts", one),
         _accounts("ldap", "Directory server", (*one, ("rootdn", "rootpwd")), (("enabled", "no"), ("ip", ""), ("port", ""), ("tls", ""))),
         _accounts("mysql", "Replication", (("repuser", "reppassword"),)),
-        _accounts("kamailio", "Accounts", tuple((f"{p}.{u}", f"{p}.{w}") for p in ("proxy", "lb") for u, w in (("dbrwuser", "dbrwpw"), ("dbrouser", "dbropw"))),
+        _accounts("kamailio", "Accounts",
+                  tuple((f"{p}.{u}", f"{p}.{w}") for p in ("proxy", "lb") for u, w in (("dbrwuser", "dbrwpw"), ("dbrouser", "dbropw"))),
                   (("proxy.dbname", "kamailio"), ("lb.dbname", "kamailio"), ("proxy.dbhost", "localhost"), ("lb.dbhost", "localhost"))),
         _accounts("ossbss", "Accounts", tuple((f"provisioning.{p}.user", f"provisioning.{p}.pass") for p in ("database", "billingdb", "openserdb")),
-                  tuple((f"provisioning.{p}.name", n) for p, n in (("database", "provisioning"), ("billingdb", "billing"), ("openserdb", "kamailio")))),
+                  (("provisioning.database.name", "provisioning"), ("provisioning.billingdb.name", "billing"),
+                   ("provisioning.openserdb.name", "kamailio"))),
     ]  # fmt: skip
 
 
 def _database() -> Section:
-    k = SectionBuilder("database", "Database hosts of the original product; the daemon's own is ngcpd.database.url", "constants.yml")
-    for name, port, words in (("central", 3306, "provisioning and billing"), ("pair", 3306, "accounting and registrations"), ("local", 3308, "the local replica")):
+    k = SectionBuilder("database", "Database hosts, not used; see ngcpd.database.url", "constants.yml")
+    for name, port, words in (
+        ("central", 3306, "provisioning and billing"),
+        ("pair", 3306, "accounting and registrations"),
+        ("local", 3308, "the local replica"),
+    ):
         k(f"{name}.dbhost", HOST, "localhost", "I", f"Host of {words}")
         k(f"{name}.dbport", PORT, port, "I", f"Port of {words}")
     k("central.dbmaster", HOST, "localhost", "I", "Where provisioning and billing are written")

@@ -5,7 +5,28 @@ from __future__ import annotations
 
 from ngcpd.config.declare import Section, SectionBuilder
 from ngcpd.config.types import (
-    B01, HOST, IP, LINE, MAIL, NAME, NAT, PATH, PORT, POS, SIZE, SYSLOG_LEVEL, TEXT, YN, AnyTree, Enum, Float, Int, List, Record, Table, Text,
+    B01,
+    HOST,
+    IP,
+    LINE,
+    MAIL,
+    NAME,
+    NAT,
+    PATH,
+    PORT,
+    POS,
+    SIZE,
+    SYSLOG_LEVEL,
+    TEXT,
+    YN,
+    AnyTree,
+    Enum,
+    Float,
+    Int,
+    List,
+    Record,
+    Table,
+    Text,
 )  # fmt: skip
 
 
@@ -58,13 +79,15 @@ def _checktools() -> Section:
         "mysql_check_enable": (1, "Checks the database"), "mysql_check_replication": (1, "Checks replication"),
         "exim_check_enable": (0, "Checks the mail queue"), "kamailio_check_dialog_active_enable": (1, "Counts active calls"),
         "kamailio_check_dialog_early_enable": (0, "Counts ringing calls"), "kamailio_check_dialog_local_enable": (0, "Counts local calls"),
-        "kamailio_check_dialog_relay_enable": (0, "Counts calls from peer to peer"), "kamailio_check_dialog_incoming_enable": (0, "Counts calls from peers"),
-        "kamailio_check_dialog_outgoing_enable": (0, "Counts calls to peers"), "kamailio_check_usrloc_regusers_enable": (1, "Counts registered subscribers"),
+        "kamailio_check_dialog_relay_enable": (0, "Counts calls from peer to peer"),
+        "kamailio_check_dialog_incoming_enable": (0, "Counts calls from peers"),
+        "kamailio_check_dialog_outgoing_enable": (0, "Counts calls to peers"),
+        "kamailio_check_usrloc_regusers_enable": (1, "Counts registered subscribers"),
         "kamailio_check_usrloc_regdevices_enable": (0, "Counts contacts"), "oss_check_provisioned_subscribers_enable": (1, "Counts subscribers"),
         "sipstats_check_num_packets": (0, "Counts captured packets"), "sipstats_check_num_packets_perday": (0, "Counts captured packets per day"),
         "sipstats_check_partition_size": (0, "Watches the size of the capture"), "asr_ner_statistics": (1, "Computes answer and network ratios"),
     }  # fmt: skip
-    k.many(B01, "L", switches)  # type: ignore[arg-type]
+    k.many(B01, "L", switches)
     k("mpt_check_enable", B01, 0, "I", "Checks RAID controllers")
     k("mysql_replicate_check_interval", POS, 3600, "N", "Tables of a pair are compared every so often", unit="s")
     k("mysql_replicate_check_tables", List(NAME), [], "N", "Tables that are compared")
@@ -106,7 +129,7 @@ def _cluster() -> list[Section]:
     heartbeat("hb_watchdog.action_max", POS, 5, "L", "Failures until it acts")
     heartbeat("hb_watchdog.interval", POS, 10, "L", "Time between checks", unit="s")
     heartbeat("hb_watchdog.transition_max", POS, 10, "L", "Checks it tolerates a change of state")
-    redis = SectionBuilder("redis", "Cache server of the original product (C.1.24); the daemon's own is ngcpd.redis.url")
+    redis = SectionBuilder("redis", "Cache server (C.1.24), not used; see ngcpd.redis.url")
     redis("enabled", YN, "yes", "I", "Runs the cache server")
     redis("port", PORT, 6379, "I", "Its port on ha_int")
     redis("database_amount", POS, 16, "I", "Number of its databases")

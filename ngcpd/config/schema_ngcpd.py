@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ngcpd.config.declare import Section, SectionBuilder
-from ngcpd.config.types import LINE, MAIL, NAME, PATH, POS, SOCKET, YN, Enum, Float, Int, List, Table, Text
+from ngcpd.config.types import LINE, MAIL, NAME, PATH, SOCKET, YN, Enum, Float, Int, List, Table, Text
 
 LOG_LEVEL = Enum(("debug", "info", "warning", "error", "off"))
 URL = Text(r"[a-z0-9+]+:\S*", "an address such as mysql+pymysql://user:password@host/database", 1024)
@@ -12,7 +12,13 @@ MS = "ms"
 
 def _paths() -> Section:
     k = SectionBuilder("ngcpd", "The daemon itself: places and keys", "constants.yml")
-    k("state_dir", PATH, "/var/lib/ngcpd", "R", "Directory of everything the daemon keeps; relative paths count from above the configuration directory")
+    k(
+        "state_dir",
+        PATH,
+        "/var/lib/ngcpd",
+        "R",
+        "Directory of everything the daemon keeps; relative paths count from above the configuration directory",
+    )
     k("secrets_file", PATH, None, "R", "Keys for passwords, nonces and web sessions; none = secrets.yml in the state directory")
     k("control_socket", PATH, None, "R", "UNIX socket for ngcpctl; none = ngcpd.ctl in the state directory")
     k("database.url", URL, None, "R", "Database; none = SQLite file ngcpd.db in the state directory", secret=True)
@@ -63,7 +69,14 @@ def _calls(k: SectionBuilder) -> None:
 def _media(k: SectionBuilder) -> None:
     k("media.relay_processes", Int(1, 64), 1, "R", "Relay processes; they share the ports of rtpproxy")
     k("media.quarantine", Float(0, 600), 1, "L", "A released port rests so long", unit="s")
-    k("media.learning_window", Float(0, 600), 10, "L", "So long after the start a stream may take over the source address it really comes from", unit="s")
+    k(
+        "media.learning_window",
+        Float(0, 600),
+        10,
+        "L",
+        "So long after the start a stream may take over the source address it really comes from",
+        unit="s",
+    )
     k("media.batch", Int(1, 1000), 64, "L", "Port pairs that a relay process binds ahead")
     k("media.restart_delay", Float(0.05, 60), 0.5, "L", "A relay process that died is started again after this", unit="s")
 

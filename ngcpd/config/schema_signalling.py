@@ -1,10 +1,35 @@
-"""Declared settings: kamailio (edge, registrar, call control), qos, rtpproxy (media relay), general. Configuration framework C.1.10, C.1.14, C.1.22, C.1.27."""
+"""Declared settings: kamailio (edge, registrar, call control), qos, rtpproxy (media relay), general.
+
+Configuration framework C.1.10, C.1.14, C.1.22, C.1.27.
+"""
 
 from __future__ import annotations
 
 from ngcpd.config.declare import Section, SectionBuilder
 from ngcpd.config.types import (
-    B01, CIDR, FACILITY, HOST, IP, LINE, MAIL, NAME, NAT, ONOFF, PATH, PORT, POS, REGEX, SIP_CODE, SIPURI, SOCKET, YN, Enum, Int, List, Table, Text,
+    B01,
+    CIDR,
+    FACILITY,
+    HOST,
+    IP,
+    LINE,
+    MAIL,
+    NAME,
+    NAT,
+    ONOFF,
+    PATH,
+    PORT,
+    POS,
+    REGEX,
+    SIP_CODE,
+    SIPURI,
+    SOCKET,
+    YN,
+    Enum,
+    Int,
+    List,
+    Table,
+    Text,
 )  # fmt: skip
 
 CAUSES: dict[str, tuple[int, str]] = {
@@ -174,11 +199,19 @@ def _peer_probe(k: SectionBuilder) -> None:
     k("proxy.peer_probe.interval", POS, 10, "L", "Time between two questions", unit=SECONDS)
     k("proxy.peer_probe.timeout", POS, 5, "L", "Patience with the answer", unit=SECONDS)
     k("proxy.peer_probe.method", Enum(("OPTIONS", "INFO")), "OPTIONS", "L", "Method of the question")
-    k("proxy.peer_probe.reply_codes", Text(r"(class=[1-6]|code=[1-6][0-9]{2})(;(class=[1-6]|code=[1-6][0-9]{2}))*", "class=N and code=NNN joined by ;"),
+    k("proxy.peer_probe.reply_codes",
+      Text(r"(class=[1-6]|code=[1-6][0-9]{2})(;(class=[1-6]|code=[1-6][0-9]{2}))*", "class=N and code=NNN joined by ;"),
       "class=2;class=3;code=403;code=404;code=405", "L", "Replies that mean the peer is there")  # fmt: skip
     k("proxy.peer_probe.from_uri_user", NAME, "ping", "L", "User of the From")
     k("proxy.peer_probe.from_uri_domain", HOST, "probe.ngcp.local", "L", "Domain of the From")
-    k("proxy.peer_probe.unavailable_treshold", POS, 1, "L", "Missed answers until a peer is taken out", aliases=[".proxy.peer_probe.unavailable_threshold"])
+    k(
+        "proxy.peer_probe.unavailable_treshold",
+        POS,
+        1,
+        "L",
+        "Missed answers until a peer is taken out",
+        aliases=[".proxy.peer_probe.unavailable_threshold"],
+    )
     k("proxy.peer_probe.available_treshold", POS, 1, "L", "Answers until it is taken in again", aliases=[".proxy.peer_probe.available_threshold"])
 
 

@@ -1,10 +1,30 @@
-"""Declared settings: autoprov, ossbss (provisioning rules, SOAP), www_admin (panel, self-care, REST). Configuration framework C.1.2, C.1.18, C.1.32."""
+"""Declared settings: autoprov, ossbss (provisioning rules, SOAP), www_admin (panel, self-care, REST).
+
+Configuration framework C.1.2, C.1.18, C.1.32.
+"""
 
 from __future__ import annotations
 
 from ngcpd.config.declare import Section, SectionBuilder
 from ngcpd.config.types import (
-    B01, FACILITY, HOST, LINE, LOG4_LEVEL, MAIL, NAME, NAT, PATH, PORT, POS, REGEX, TEXT, YN, Enum, Int, List, Record,
+    B01,
+    FACILITY,
+    HOST,
+    LINE,
+    LOG4_LEVEL,
+    MAIL,
+    NAME,
+    NAT,
+    PATH,
+    PORT,
+    POS,
+    REGEX,
+    TEXT,
+    YN,
+    Enum,
+    Int,
+    List,
+    Record,
 )  # fmt: skip
 
 CRT, KEY = "/etc/ngcp-config/ssl/myserver.crt", "/etc/ngcp-config/ssl/myserver.key"
@@ -20,14 +40,28 @@ FEE_COLUMNS = [
 def _autoprov() -> Section:
     k = SectionBuilder("autoprov", "Provisioning of telephones (C.1.2)")
     old = "deviceprovisioning."
-    k("hardphone.skip_vendor_redirect", YN, "no", "L", "Does not register devices at redirect services of vendors", aliases=[old + "skip_vendor_redirect"])
+    k(
+        "hardphone.skip_vendor_redirect",
+        YN,
+        "no",
+        "L",
+        "Does not register devices at redirect services of vendors",
+        aliases=[old + "skip_vendor_redirect"],
+    )
     k("server.host", HOST, "localhost", "L", "Name in the addresses that devices get", aliases=[old + "host"])
     k("server.port", PORT, 1444, "B", "HTTPS port with client certificates", aliases=[old + "port"])
     k("server.bootstrap_port", PORT, 1445, "B", "HTTP port for the first contact", aliases=[old + "bootstrap_port"])
     k("server.ssl_enabled", YN, "yes", "B", "HTTPS on server.port", aliases=[old + "secure"])
     k("server.server_certfile", PATH, CRT, "L", "Certificate of the server, for new connections", aliases=[old + "server_certfile"])
     k("server.server_keyfile", PATH, KEY, "L", "Its key", aliases=[old + "server_keyfile"])
-    k("server.ca_certfile", PATH, "/etc/ngcp-config/ssl/client-auth-ca.crt", "L", "Authority of the devices' certificates", aliases=[old + "ca_certfile"])
+    k(
+        "server.ca_certfile",
+        PATH,
+        "/etc/ngcp-config/ssl/client-auth-ca.crt",
+        "L",
+        "Authority of the devices' certificates",
+        aliases=[old + "ca_certfile"],
+    )
     k("softphone.config_lockdown", B01, 0, "L", "Locks the settings of the mobile application", aliases=[old + "softphone_lockdown"])
     k("softphone.webauth", B01, 0, "L", "The mobile application logs in with the web password", aliases=[old + "softphone_webauth"])
     return k.done()
@@ -103,7 +137,12 @@ def _www_admin() -> Section:
     k("fastcgi_workers", POS, 2, "I", "Worker processes")
     k("contactmail", MAIL, "adjust@example.org", "L", "Mail address on error and help pages", aliases=["contact.email"])
     shown = {"billing": 1, "peering": 1, "voicemail": 1, "fax": 1, "conference": 1, "callingcard": 0, "callthru": 0}
-    panel = {"fax": "features.faxserver", "conference": "features.conference", "callingcard": "features.callingcard", "callthru": "features.callthrough"}
+    panel = {
+        "fax": "features.faxserver",
+        "conference": "features.conference",
+        "callingcard": "features.callingcard",
+        "callthru": "features.callthrough",
+    }
     for name, default in shown.items():
         k(f"{name}_features", B01, default, "L", f"Shows pages and fields of {name}", aliases=[panel[name]] if name in panel else [])
     k("cc_dial_prefix", NAME, "00", "L", "Prefix of international numbers")

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from ngcpd.config.problems import Mark
 
-Plain: TypeAlias = "str | None | list[Plain] | dict[str, Plain]"
+Plain: TypeAlias = "str | list[Plain] | dict[str, Plain] | None"
 
 
 @dataclass(frozen=True, slots=True)

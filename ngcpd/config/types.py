@@ -180,7 +180,7 @@ class Ip(Type):
             address = ipaddress.ip_address(text)
         except ValueError:
             return f'"{text[:60]}" is not {self.allowed()}'
-        if self.family and address.version != self.family or "%" in text:
+        if (self.family and address.version != self.family) or "%" in text:
             return f'"{text[:60]}" is not {self.allowed()}'
         return ""
 

@@ -47,10 +47,10 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
         BaseResolver.__init__(self)
         self.depth = 0
 
-    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:  # type: ignore[override]
+    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise _TooDeep(self.peek_event().start_mark)
+            raise _TooDeep(self.peek_event().start_mark)  # type: ignore[no-untyped-call]
         try:
             return super().compose_node(parent, index)  # type: ignore[arg-type]
         finally:
@@ -205,6 +205,7 @@ def _place(error: yaml.MarkedYAMLError, file: str) -> Mark:
 def _reason(error: yaml.MarkedYAMLError) -> str:
     parts = [error.problem or "cannot be parsed"]
     if error.context:
-        where = f" (began in line {error.context_mark.line + 1})" if error.context_mark is not None and error.context_mark is not error.problem_mark else ""
+        begun = error.context_mark
+        where = f" (began in line {begun.line + 1})" if begun is not None and begun is not error.problem_mark else ""
         parts.insert(0, error.context + where)
     return ", ".join(parts)

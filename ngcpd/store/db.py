@@ -24,7 +24,7 @@ from ngcpd.store.engine import Trouble, check_server, is_memory, make_engine, re
 from ngcpd.store.errors import StoreError, StoreLocked, StoreOutdated, StoreTooNew, StoreUnavailable, StoreUnsupported
 from ngcpd.store.lock import StoreLock
 
-__all__ = ["Database", "StoreError", "StoreLocked", "StoreOutdated", "StoreTooNew", "StoreUnavailable", "StoreUnsupported", "now", "utc"]
+__all__ = ["Database", "StoreError", "StoreLocked", "StoreOutdated", "StoreTooNew", "StoreUnavailable", "StoreUnsupported", "insert", "now", "utc"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -44,6 +44,14 @@ def now(conn: sa.Connection) -> datetime.datetime:
     if clock is None:
         raise RuntimeError("this connection has no clock: its engine was not made by a Database")
     return utc(clock.time())
+
+
+def insert(conn: sa.Connection, table: sa.Table, **values: object) -> int:
+    """Insert one row and return its id."""
+    key = conn.execute(sa.insert(table).values(**values)).inserted_primary_key
+    if key is None:
+        raise RuntimeError(f"table {table.name} has no key")
+    return int(key[0])
 
 
 class Database:

@@ -43,7 +43,7 @@ class Limits:
 class Counters:
     """Plain counts since start."""
 
-    __slots__ = ("received", "sent", "retransmissions", "malformed", "stray", "dropped", "keepalives", "errors", "overload")
+    __slots__ = ("dropped", "errors", "keepalives", "malformed", "overload", "received", "retransmissions", "sent", "stray")
 
     def __init__(self) -> None:
         self.received = 0
@@ -93,8 +93,21 @@ class SipSocket:
     """
 
     __slots__ = (
-        "transport", "address", "advertised", "label", "family", "secure", "reliable", "via_host", "name", "via_prefix", "contact_host", "sent_by",
-        "open", "udp", "listener",
+        "address",
+        "advertised",
+        "contact_host",
+        "family",
+        "label",
+        "listener",
+        "name",
+        "open",
+        "reliable",
+        "secure",
+        "sent_by",
+        "transport",
+        "udp",
+        "via_host",
+        "via_prefix",
     )  # fmt: skip
 
     def __init__(self, transport: str, address: Address, advertised: str | None, label: str | None) -> None:
@@ -132,7 +145,7 @@ class Flow:
     `transport`, `local`, `remote`, `secure`, `reliable`, `family` (4|6), `alive`, `id` (of a connection; 0 for UDP), `socket`.
     """
 
-    __slots__ = ("socket", "remote")
+    __slots__ = ("remote", "socket")
 
     id = 0
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Address, Stream, TlsClient
 from ngcpd.sip.flow import Flow, SipSocket, hostport
-from ngcpd.sip.framing import KEEPALIVE, FramingError, StreamFramer
+from ngcpd.sip.framing import FramingError, Keepalive, StreamFramer
 from ngcpd.sip.wheel import WheelTimer
 
 if TYPE_CHECKING:
@@ -23,8 +23,21 @@ class StreamFlow(Flow):
     """One connection, from before it is open until it has ended. Implements `runtime.ports.StreamHandler`."""
 
     __slots__ = (
-        "id", "incoming", "tls_name", "key", "_layer", "_stream", "_alive", "_framer", "_queue", "_queued", "_watchers", "_last", "_idle", "_slow",
+        "_alive",
+        "_framer",
+        "_idle",
+        "_last",
+        "_layer",
         "_local",
+        "_queue",
+        "_queued",
+        "_slow",
+        "_stream",
+        "_watchers",
+        "id",
+        "incoming",
+        "key",
+        "tls_name",
     )  # fmt: skip
 
     def __init__(self, layer: Transports, socket: SipSocket, remote: Address, flow_id: int, *, incoming: bool, tls_name: str = "") -> None:
@@ -140,7 +153,7 @@ class StreamFlow(Flow):
         for message in messages:
             self._clear_slow()
             self._message(message)
-            if not self._alive:
+            if not self.alive:
                 return
         if error is not None:
             layer.receiver.unframed(error, data, self)
@@ -148,13 +161,12 @@ class StreamFlow(Flow):
         elif self._framer.pending and self._slow is None:
             self._set_slow(layer.limits.incomplete, self._too_slow, "a message was not completed in time")
 
-    def _message(self, message: bytes | object) -> None:
+    def _message(self, message: bytes | Keepalive) -> None:
         layer = self._layer
-        if not isinstance(message, bytes):
+        if isinstance(message, Keepalive):
             layer.counters.keepalives += 1
-            if message is KEEPALIVE:
-                self.send(b"\r\n")
-                layer.receiver.keepalive(self)
+            self.send(b"\r\n")  # RFC 5626 4.4.1
+            layer.receiver.keepalive(self)
         elif layer.receiver.admit(self.remote, self.transport):
             layer.receiver.message(message, self)
         else:

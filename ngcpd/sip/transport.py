@@ -15,10 +15,24 @@ import ipaddress
 from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Address, Clock, Net, TlsServer
 from ngcpd.sip.flow import DEFAULT_PORT, TRANSPORTS, Counters, Flow, Limits, Receiver, SipSocket, UdpFlow, family_of, hostport
+from ngcpd.sip.framing import is_keepalive
 from ngcpd.sip.stream import StreamFlow
 from ngcpd.sip.wheel import Wheel
 
-__all__ = ["DEFAULT_PORT", "TRANSPORTS", "Counters", "Flow", "Limits", "Receiver", "SipSocket", "StreamFlow", "Transports", "UdpFlow", "family_of", "hostport"]
+__all__ = [
+    "DEFAULT_PORT",
+    "TRANSPORTS",
+    "Counters",
+    "Flow",
+    "Limits",
+    "Receiver",
+    "SipSocket",
+    "StreamFlow",
+    "Transports",
+    "UdpFlow",
+    "family_of",
+    "hostport",
+]
 
 log = logger("sip")
 
@@ -43,7 +57,9 @@ class Transports:
         self._next_id = 0
         self.closed = False
 
-    def listen(self, transport: str, address: Address, *, advertised: str | None = None, label: str | None = None, tls: TlsServer | None = None) -> SipSocket:
+    def listen(
+        self, transport: str, address: Address, *, advertised: str | None = None, label: str | None = None, tls: TlsServer | None = None
+    ) -> SipSocket:
         """Bind and start. Raises OSError (with the address in its file name) when that fails, ValueError for an impossible combination."""
         if transport not in TRANSPORTS:
             raise ValueError(f"no such transport: {transport}")
@@ -89,14 +105,9 @@ class Transports:
     # ------------------------------------------------------------------------------------------------------ datagrams
     def _datagram(self, sock: SipSocket, data: bytes, remote: Address) -> None:
         counters = self.counters
-        if data[:1] in b"\r\n\0 ":  # also an empty datagram: what phones send to keep a NAT binding open
-            data = data.lstrip(b"\r\n\0 \t")
-            if not data:
-                counters.keepalives += 1
-                self.receiver.keepalive(UdpFlow(sock, remote))
-                return
-        if len(data) < 12 or remote[1] == 0:  # shorter than any first line: a dummy to keep NAT open; port 0 can not be answered
+        if is_keepalive(data) or not remote[1]:  # port 0 can not be answered
             counters.keepalives += 1
+            self.receiver.keepalive(UdpFlow(sock, remote))
             return
         if not self.receiver.admit(remote, "udp"):
             counters.dropped += 1
@@ -136,4 +147,3 @@ class Transports:
         self.flows.pop(flow.id, None)
         if flow.key is not None and self._by_remote.get(flow.key) is flow:
             del self._by_remote[flow.key]
-

@@ -24,7 +24,7 @@ log = logger("sip")
 class WheelTimer:
     """One pending call of `Wheel.after`."""
 
-    __slots__ = ("due", "_wheel", "_fn", "_args")
+    __slots__ = ("_args", "_fn", "_wheel", "due")
 
     def __init__(self, wheel: Wheel, due: int, fn: Callable[..., object], args: tuple[object, ...]) -> None:
         self.due = due
@@ -50,7 +50,7 @@ class Wheel:
     stop the others).
     """
 
-    __slots__ = ("pending", "errors", "_clock", "_start", "_tick", "_slots", "_current", "_entries", "_timer", "_armed", "_running")
+    __slots__ = ("_armed", "_clock", "_current", "_entries", "_running", "_slots", "_start", "_tick", "_timer", "errors", "pending")
 
     def __init__(self, clock: Clock) -> None:
         self.pending = 0

@@ -166,7 +166,7 @@ class Location:
             log.limited("undo", 60.0, "a half stored registration could not be taken back")
 
     def _drop(self, subscriber_id: int, gone: Sequence[Binding]) -> None:
-        """Take bindings out whether or not the journal can be written: they are dead. What another node accepted, that node takes out of the store."""
+        """Take bindings out whether or not the journal can be written: they are dead. What another node accepted, that one takes out of the store."""
         if not gone:
             return
         self.table.replace(subscriber_id, tuple(b for b in self.table.get(subscriber_id) if not any(b is g for g in gone)))

@@ -41,7 +41,7 @@ def remove_all(current: Sequence[Binding], origin: Origin) -> list[Binding]:
 
 
 def carry_out(current: Sequence[Binding], wished: Sequence[Wish], origin: Origin, make: Make) -> list[Binding]:
-    """The bindings after all wishes, in order. A repeated wish (same Call-ID and CSeq) changes nothing; ParseError for an older one, and none counts."""
+    """The bindings after all wishes, in order. A repeated wish (same Call-ID and CSeq) changes nothing; an older one: ParseError, and none counts."""
     after = list(current)
     fresh: set[str] = set()
     for wish in wished:

@@ -1,0 +1,40 @@
+"""What provisioning functions are given besides the connection."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, field
+
+from ngcpd.runtime.ports import Clock, Rng
+from ngcpd.store.catalogue import Catalogue, load
+from ngcpd.store.credentials import Argon, Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Settings of the operator (`www_admin.security.*`, `ossbss.provisioning.*`); the defaults are those of the spec."""
+
+    password_min_length: int = 6
+    password_max_length: int = 40
+    password_musthave_lowercase: bool = True
+    password_musthave_uppercase: bool = False
+    password_musthave_digit: bool = False
+    password_musthave_specialchar: bool = False
+    password_sip_autogenerate: bool = False
+    password_web_autogenerate: bool = False
+    auto_allow_cli: bool = True
+    auto_sync_cli: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Env:
+    """The environment of a unit of work. `vault` holds the key of the SIP passwords, `argon` hashes login passwords, `zone` is the server's time
+    zone (balance intervals are local)."""
+
+    clock: Clock
+    rng: Rng
+    vault: Vault
+    argon: Argon
+    rules: Rules = Rules()
+    zone: datetime.tzinfo = datetime.UTC
+    catalogue: Catalogue = field(default_factory=load)

@@ -81,7 +81,12 @@ def _check(message: Message) -> None:
 
 
 def _check_ruri(request: Request) -> None:
-    uri = request.ruri
+    try:
+        uri = request.ruri
+    except ParseError as error:
+        if error.code == 416:
+            raise
+        raise ParseError("Bad Request-URI") from error
     if uri.headers:  # RFC 3261 19.1.1: not allowed in a Request-URI
         raise ParseError("Bad Request-URI")
 

@@ -1,0 +1,105 @@
+"""What a session knows of each side: what it said in SDP, and the port pairs that face it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ngcpd.media.rewriting import RTP, Line
+from ngcpd.media.wire import Addr, Leg, Remote
+
+ACTIVE = "sendrecv"
+
+
+class Pair:
+    """A port pair of ours that faces a side. `epoch` grows with each change of what the side says about this line."""
+
+    __slots__ = ("epoch", "pid", "remote", "said")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.epoch = 0
+        self.said: object = None
+        self.remote: Remote | None = None
+
+
+class Said(NamedTuple):
+    """One side's description: its lines (None: rejected or not for the relay) and the host that its SIP message came from."""
+
+    lines: tuple[Line | None, ...]
+    host: str | None
+
+
+class Side:
+    """A party of the call. `turn`: when it last sent a description, counted over the session, 0: not yet."""
+
+    __slots__ = ("before", "name", "pairs", "said", "standing", "turn")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.said = Said((), None)
+        self.before: Said | None = None
+        self.standing: dict[int, Line] = {}  # by m-line: the last description that was not a rejection
+        self.pairs: dict[int, Pair] = {}
+        self.turn = 0
+
+    @property
+    def family(self) -> int:
+        """The address family that the side uses itself, 0: not known."""
+        return next((line.family for line in self.said.lines if line is not None and line.family), 0)
+
+    def say(self, said: Said) -> None:
+        """Take a new description; the one before can be had back once (`revert`)."""
+        if said != self.said:
+            self.before = self.said
+            self._take(said)
+
+    def revert(self) -> bool:
+        """Go back to the description before the last one. False when there is none."""
+        if self.before is None or not self.before.lines:
+            return False
+        said, self.before = self.before, None
+        self._take(said)
+        return True
+
+    def _take(self, said: Said) -> None:
+        self.said = said
+        for k, line in enumerate(said.lines):
+            if line is not None:
+                self.standing[k] = line
+
+    def rejects(self, k: int) -> bool:
+        """True when the side has spoken and its last description gives no media in line k."""
+        lines = self.said.lines
+        return bool(lines) and (k >= len(lines) or lines[k] is None)
+
+    def leg(self, k: int, to: int, own: set[Addr]) -> Leg:
+        """The wire's description of pair k. `own`: addresses of this session's own pairs, never a place to send to."""
+        pair = self.pairs[k]
+        line = self.standing.get(k)
+        if line is not None:
+            key = (line, self.said.host)
+            if key != pair.said:
+                pair.said = key
+                pair.epoch += 1
+                pair.remote = _remote(line, self.said.host, own)
+        return Leg(pair.pid, to, pair.epoch, pair.remote)
+
+
+def _remote(line: Line, host: str | None, own: set[Addr]) -> Remote:
+    rtp = line.rtp if line.rtp not in own else None
+    rtcp = line.rtcp if line.rtcp not in own else None
+    hosts: list[str] = []
+    for name in (rtp[0] if rtp else None, rtcp[0] if rtcp else None, host):
+        if name is not None and name not in hosts:
+            hosts.append(name)
+    return Remote(rtp, rtcp, tuple(hosts), line.muted, line.kind == RTP, line.dtls)
+
+
+def on_hold(sides: Sequence[Side]) -> bool:
+    """True when no line flows both ways: every line that `sides` have in common is held by one of them (RFC 3264 8.4)."""
+    for k in range(min((len(side.said.lines) for side in sides), default=0)):
+        lines = [side.said.lines[k] for side in sides]
+        if all(line is not None and line.direction == ACTIVE and not line.muted for line in lines):
+            return False
+    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,20 @@ class Assignment:
     reseller_id: int
     primary: E164 | None
     aliases: Sequence[E164]
+
+
+def living(conn: sa.Connection, subscriber_id: int) -> sa.Row[Any]:
+    """The row of a subscriber that is neither terminated nor the system's, with `domain` and `reseller_id`; locked against others."""
+    # Locked by a statement of its own: MariaDB would lock the joined domain too.
+    conn.execute(sa.select(subscriber.c.id).where(subscriber.c.id == subscriber_id).with_for_update())
+    row = conn.execute(
+        sa.select(subscriber, domain.c.name.label("domain"), domain.c.reseller_id)
+        .join(domain, domain.c.id == subscriber.c.domain_id)
+        .where(subscriber.c.id == subscriber_id, subscriber.c.status != "terminated", domain.c.is_system.is_(False))
+    ).one_or_none()
+    if row is None:
+        raise ProvisioningError("subscriber_id", "there is no such subscriber", "unknown")
+    return row
 
 
 def wanted(primary: E164 | None, aliases: Iterable[E164]) -> tuple[E164, ...]:
@@ -87,7 +101,7 @@ def assign(conn: sa.Connection, assignments: Sequence[Assignment]) -> None:
     changes.note_all(conn, (("number", digits) for digits in plan))
 
 
-def release(conn: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def release(conn: sa.Connection, rows: Sequence[sa.RowMapping]) -> None:
     """Make numbers free; they keep their rows and belong to nobody."""
     for at in range(0, len(rows), CHUNK):
         ids = [row["id"] for row in rows[at : at + CHUNK]]
@@ -123,14 +137,7 @@ def set_numbers(conn: sa.Connection, env: Env, *, subscriber_id: int, primary: E
     `cli`, `cc` and `ac` follow the primary number where they held the old one's value (`cli` only with `auto_sync_cli`); with
     `auto_allow_cli` the old numbers in `allowed_clis` give way to the new ones and entries made by hand stay.
     """
-    owner = conn.execute(
-        sa.select(subscriber.c.id, domain.c.reseller_id)
-        .join(domain, domain.c.id == subscriber.c.domain_id)
-        .where(subscriber.c.id == subscriber_id, subscriber.c.status != "terminated", domain.c.is_system.is_(False))
-        .with_for_update()
-    ).one_or_none()
-    if owner is None:
-        raise ProvisioningError("subscriber_id", "there is no such subscriber", "unknown")
+    owner = living(conn, subscriber_id)
     new = wanted(primary, aliases)
     before = of(conn, subscriber_id)
     keep = {one.digits for one in new}

@@ -49,6 +49,7 @@ class Profile:
 
 def customers(conn: sa.Connection, ids: set[int]) -> dict[int, Customer]:
     """Customers by contract id, their rows locked so that limits hold against others."""
+    conn.execute(sa.select(contract.c.id).where(contract.c.id.in_(ids)).order_by(contract.c.id).with_for_update())
     kind = product.c["class"].label("kind")
     columns = (contract.c.id, contract.c.status, contract.c.external_id, contract.c.max_subscribers, contact.c.reseller_id, kind)
     rows = conn.execute(
@@ -56,8 +57,6 @@ def customers(conn: sa.Connection, ids: set[int]) -> dict[int, Customer]:
         .join(contact, contact.c.id == contract.c.contact_id)
         .join(product, product.c.id == contract.c.product_id)
         .where(contract.c.id.in_(ids))
-        .order_by(contract.c.id)
-        .with_for_update(of=contract)
     ).all()
     found = {row.id: row for row in rows}
     for customer_id in sorted(ids):
@@ -66,15 +65,9 @@ def customers(conn: sa.Connection, ids: set[int]) -> dict[int, Customer]:
             raise ProvisioningError("customer_id", "there is no such customer", "unknown")
         if row.kind == "pbxaccount":
             raise ProvisioningError("customer_id", "subscribers of a Cloud PBX customer cannot be made here", "refused")
-    counts = dict(
-        conn.execute(
-            sa.select(subscriber.c.contract_id, sa.func.count())
-            .where(subscriber.c.contract_id.in_(ids), subscriber.c.status != "terminated")
-            .group_by(subscriber.c.contract_id)
-        )
-        .tuples()
-        .all()
-    )
+    living = (subscriber.c.contract_id.in_(ids), subscriber.c.status != "terminated")
+    counted = sa.select(subscriber.c.contract_id, sa.func.count().label("living")).where(*living).group_by(subscriber.c.contract_id)
+    counts: dict[int, int] = {row.contract_id: row.living for row in conn.execute(counted)}
     prepaid = _prepaid(conn, ids)
     return {
         row.id: Customer(row.id, row.reseller_id, row.external_id, row.max_subscribers, counts.get(row.id, 0), prepaid.get(row.id, False))

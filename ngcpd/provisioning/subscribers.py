@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from ngcpd.provisioning.scope import Customer, customers, domains, events, profi
 from ngcpd.store import changes
 from ngcpd.store.credentials import digest_hashes, random_password
 from ngcpd.store.db import insert, now
-from ngcpd.store.tables.identity import domain, subscriber, trusted_source
+from ngcpd.store.tables.identity import subscriber, trusted_source
 from ngcpd.store.tables.preferences import allowed_ip, preference_value
 from ngcpd.store.tables.tenancy import contact, contract
 
@@ -93,7 +94,7 @@ def create_subscribers(conn: sa.Connection, env: Env, items: Sequence[NewSubscri
     _unused(conn, rows)
     with unique("username", "the user name or web user name was taken meanwhile"):
         made = conn.execute(sa.insert(subscriber).returning(subscriber.c.uuid, subscriber.c.id), rows).all()
-    ids = {uuid: number for uuid, number in made}
+    ids = {row.uuid: row.id for row in made}
     result = [Created(ids[c[0]], *c) for c in created]
     assignments = [
         numbers.Assignment(done.id, owners[item.customer_id].reseller_id, item.number, item.aliases)
@@ -116,7 +117,7 @@ def create_subscribers(conn: sa.Connection, env: Env, items: Sequence[NewSubscri
 
 def set_password(conn: sa.Connection, env: Env, *, subscriber_id: int, password: str) -> None:
     """A new SIP password."""
-    who = _living(conn, subscriber_id)
+    who = numbers.living(conn, subscriber_id)
     check.password("password", password, env.rules)
     conn.execute(
         sa.update(subscriber)
@@ -128,7 +129,7 @@ def set_password(conn: sa.Connection, env: Env, *, subscriber_id: int, password:
 
 def set_web_password(conn: sa.Connection, env: Env, *, subscriber_id: int, password: str) -> None:
     """A new password for the self-care pages."""
-    _living(conn, subscriber_id)
+    numbers.living(conn, subscriber_id)
     hashed = env.argon.hash(check.password("webpassword", password, env.rules))
     change = {"webpassword_hash": hashed, "modified_at": now(conn), "version": subscriber.c.version + 1}
     conn.execute(sa.update(subscriber).where(subscriber.c.id == subscriber_id).values(**change))
@@ -137,14 +138,14 @@ def set_web_password(conn: sa.Connection, env: Env, *, subscriber_id: int, passw
 
 def get_password(conn: sa.Connection, env: Env, *, subscriber_id: int) -> str | None:
     """The SIP password in clear, None when none is kept. VaultError when the key is another one than it was sealed with."""
-    who = _living(conn, subscriber_id)
+    who = numbers.living(conn, subscriber_id)
     return None if who.sip_password_enc is None else env.vault.open(who.sip_password_enc, who.uuid)
 
 
 def set_lock(conn: sa.Connection, env: Env, *, subscriber_id: int, level: int) -> None:
     """The lock level: 0 none, 1 foreign, 2 outgoing, 3 incoming and outgoing, 4 global, 5 ported (call processing 2.7)."""
     check.whole("lock", level, 0, max(LOCK_LEVELS))
-    _living(conn, subscriber_id)
+    numbers.living(conn, subscriber_id)
     _write_lock(conn, subscriber_id, level)
     changes.note(conn, "preference:usr", subscriber_id)
 
@@ -155,7 +156,7 @@ def set_status(conn: sa.Connection, env: Env, *, subscriber_id: int, status: str
     if status == "terminated":
         terminate_subscriber(conn, env, subscriber_id=subscriber_id)
         return
-    before = _living(conn, subscriber_id).status
+    before = numbers.living(conn, subscriber_id).status
     if before == status:
         return
     change = {"status": status, "modified_at": now(conn), "version": subscriber.c.version + 1}
@@ -166,7 +167,7 @@ def set_status(conn: sa.Connection, env: Env, *, subscriber_id: int, status: str
 
 def terminate_subscriber(conn: sa.Connection, env: Env, *, subscriber_id: int) -> None:
     """For good: numbers become free, credentials, preferences, addresses and trusted sources go; the row stays for the records."""
-    who = _living(conn, subscriber_id)
+    who = numbers.living(conn, subscriber_id)
     numbers.release(conn, numbers.of(conn, subscriber_id))
     conn.execute(sa.delete(preference_value).where(preference_value.c.level == "usr", preference_value.c.owner_id == subscriber_id))
     conn.execute(sa.delete(allowed_ip).where(allowed_ip.c.subscriber_id == subscriber_id))
@@ -185,19 +186,6 @@ def terminate_subscriber(conn: sa.Connection, env: Env, *, subscriber_id: int) -
 
 
 # ---------------------------------------------------------------------------------------------------------------------- inside
-def _living(conn: sa.Connection, subscriber_id: int) -> sa.Row[Any]:
-    """The row of a subscriber that is neither terminated nor the system's, locked against others."""
-    row = conn.execute(
-        sa.select(subscriber, domain.c.name.label("domain"), domain.c.reseller_id)
-        .join(domain, domain.c.id == subscriber.c.domain_id)
-        .where(subscriber.c.id == subscriber_id, subscriber.c.status != "terminated", domain.c.is_system.is_(False))
-        .with_for_update(of=subscriber)
-    ).one_or_none()
-    if row is None:
-        raise ProvisioningError("subscriber_id", "there is no such subscriber", "unknown")
-    return row
-
-
 def _limits(owners: dict[int, Customer], items: Sequence[NewSubscriber]) -> None:
     for owner in owners.values():
         if owner.max_subscribers is not None:
@@ -256,7 +244,7 @@ def _secrets(env: Env, uuid: str, username: str, domain_name: str, password: str
 def _unused(conn: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     for column, field in (("live_name", "username"), ("webusername", "webusername")):
         asked = [(row["domain_id"], row[column]) for row in rows]
-        twice = {pair for pair in asked if asked.count(pair) > 1} if len(set(asked)) != len(asked) else set()
+        twice = {pair for pair, times in Counter(asked).items() if times > 1}
         for _, name in sorted(twice | taken(conn, column, asked)):
             raise ProvisioningError(field, f"{name} exists in this domain", "duplicate")
 

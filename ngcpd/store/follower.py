@@ -268,7 +268,7 @@ class Follower:
             self._read = end
         try:
             records = await self._journal.fetch(name)
-        except OSError as e:
+        except Exception as e:  # noqa: BLE001 - unreadable now or no thread free: logged and tried again
             self._feeding = False
             self._queue.clear()
             self._read = after
@@ -321,7 +321,7 @@ class Follower:
     async def _put_aside(self, record: Record) -> bool:
         try:
             path = await self._journal.put_aside(record, self._refusal)
-        except OSError as e:
+        except Exception as e:  # noqa: BLE001 - as above
             self._failed(e)
             await self._sleep(LAST_RETRY)
             return False

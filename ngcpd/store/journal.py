@@ -285,8 +285,6 @@ class Journal:
             self._executor.run(self._disk.remove, self._path(segment)).addErrback(self._remove_failed, segment.name)
 
     def _remove_failed(self, failure: Failure, name: str) -> None:
-        if not isinstance(failure.value, OSError):
-            failure.raiseException()
         log.limited("remove", 60, "journal segment cannot be removed", file=name, error=failure.getErrorMessage())
 
     # --------------------------------------------------------------------------------------------------------------- sync
@@ -305,30 +303,37 @@ class Journal:
         self._dirty = False
         self._syncing = True
         retired, self._retired = self._retired, []
-        self._executor.run(_make_durable, retired, self._file).addCallbacks(self._sync_worked, self._sync_failed).addCallback(self._sync_done)
+        work = self._executor.run(_make_durable, retired, self._file)
+        work.addCallbacks(self._sync_worked, self._sync_failed, errbackArgs=(retired,)).addCallback(self._sync_done)
 
     def _sync_worked(self, _: None) -> None:
         if self._sync_failing:
             self._sync_failing = False
             log.info("journal reaches the disk again")
 
-    def _sync_failed(self, failure: Failure) -> None:
-        if not isinstance(failure.value, OSError):
-            failure.raiseException()
+    def _sync_failed(self, failure: Failure, retired: list[AppendFile]) -> None:
         if not self._sync_failing:
             self._sync_failing = True
             log.error("journal does not reach the disk; a power failure now would lose records", error=failure.getErrorMessage())
+        if not isinstance(failure.value, OSError):
+            # No thread took the work: all of it is still to be done, later.
+            self._retired = retired + self._retired
+            self._dirty = True
+            self._release()
 
     def _sync_done(self, _: None) -> None:
         self._syncing = False
         if self._dirty and self._waiters:
             self._sync()
-        elif self._dirty:
+        elif not self._dirty:
+            self._release()
+        elif not self._closed:
             self._touch()
-        else:
-            waiters, self._waiters = self._waiters, []
-            for waiter in waiters:
-                waiter.callback(None)
+
+    def _release(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.callback(None)
 
     def flush(self) -> Deferred[None]:
         """fdatasync all that was appended so far; fires also when that failed (it has been logged)."""

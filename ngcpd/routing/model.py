@@ -9,6 +9,7 @@ from ngcpd.directory.model import NO_PREFS, Domain, Peer, Prefs, Subscriber
 from ngcpd.registrar.model import Binding
 from ngcpd.registrar.source import Source
 from ngcpd.routing import legs
+from ngcpd.routing.headers import DEFAULT_FILTER, HeaderFilter
 from ngcpd.runtime.ports import Address
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ class RoutingSettings:
 
     `own_addresses` are the addresses SIP listens on (and advertised ones), `own_names` further names of the platform, `own_sockets` the
     names of the listening sockets (`udp:127.0.0.1:5060`), empty = not checked. `early_rejects`: key -> (code, reason) in place of the
-    built-in ones. `internal_paths`: Path values that stand for the platform itself.
+    built-in ones. `internal_paths`: Path values that stand for the platform itself. `headers`: what crosses between the legs.
     """
 
     own_addresses: frozenset[Address] = frozenset()
@@ -257,7 +258,7 @@ class RoutingSettings:
     own_sockets: frozenset[str] = frozenset()
     early_rejects: dict[str, tuple[int, str]] = field(default_factory=dict)
     internal_paths: frozenset[str] = frozenset({"<sip:127.0.0.1:5060;lr>"})
-    headers_request: tuple[str, ...] | None = None
+    headers: HeaderFilter = DEFAULT_FILTER
     keep_original_to: bool = False
     allow_refer_method: bool = False
     loop: LoopSettings = LoopSettings()

@@ -1,0 +1,58 @@
+"""C8, limited to rewriting, and C10: what was dialed, and guards against loops (call processing 3.4, 3.15)."""
+
+from __future__ import annotations
+
+import re
+
+from ngcpd.directory.model import Snapshot
+from ngcpd.routing.model import CallContext, LoopSettings, RoutingSettings
+from ngcpd.routing.rejects import Rejects
+from ngcpd.routing.rewriting import inbound_callee
+from ngcpd.routing.stage import Outcome
+
+_PASSES = re.compile(r"(?:_b2b-1|_pbx-1)+\Z")
+_PASS_LENGTH = len("_b2b-1")
+_LIMIT = 10_000
+
+
+def rewrite_dialed(ctx: CallContext, snapshot: Snapshot) -> Outcome:
+    """C8: the dialed number in the platform's notation. `emergency_...` marks an emergency call (3.12)."""
+    ctx.routed_user = inbound_callee(ctx, snapshot, ctx.dialed_user)
+    ctx.emergency = ctx.routed_user.startswith("emergency_")
+    ctx.see("dialed", ctx.dialed_user, "routed", ctx.routed_user)
+    return None
+
+
+class Loops:
+    """C10: calls that come back to the platform as their own leg B, and the counter of call processing 3.15 when it is on."""
+
+    def __init__(self, rejects: Rejects, settings: RoutingSettings) -> None:
+        self._reject = rejects
+        self._passes = settings.max_passes
+        self._settings: LoopSettings = settings.loop
+        self._seen: dict[tuple[str, str, str], tuple[int, float]] = {}
+
+    def run(self, ctx: CallContext, snapshot: Snapshot) -> Outcome:
+        found = _PASSES.search(ctx.request.call_id)
+        passes = len(found[0]) // _PASS_LENGTH if found is not None else 0
+        ctx.see("passes", passes)
+        if passes >= self._passes:
+            return self._reject("loop_detected")
+        if self._settings.enable and not ctx.assume_caller and self._count(ctx) >= self._settings.max:
+            return self._reject("loop_detected")
+        return None
+
+    def _count(self, ctx: CallContext) -> int:
+        """How often this From, To and R-URI came within `expire` seconds, this time included."""
+        request = ctx.request
+        key = (request.from_.uri.aor, request.to.uri.aor, request.uri)
+        count, since = self._seen.get(key, (0, ctx.time))
+        if ctx.time - since >= self._settings.expire:
+            count, since = 0, ctx.time
+        if key not in self._seen and len(self._seen) >= _LIMIT:
+            self._seen = {k: v for k, v in self._seen.items() if ctx.time - v[1] < self._settings.expire}
+            if len(self._seen) >= _LIMIT:
+                self._seen.clear()
+        self._seen[key] = (count + 1, since)
+        ctx.see("seen", count + 1)
+        return count + 1

@@ -1,0 +1,123 @@
+"""The ordered table of stages and its runner (call processing 3.1).
+
+The runner is the only place that waits: it loads what a stage needs, then calls the stage. When everything is loaded a call is decided in
+one go, without a Deferred.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from ngcpd.directory.directory import Directory, StoreUnavailable
+from ngcpd.routing import callee, dialed, identify, legb, numbers
+from ngcpd.routing.callee import Bindings
+from ngcpd.routing.identify import Authenticates
+from ngcpd.routing.legb import Flows
+from ngcpd.routing.locks import Locks
+from ngcpd.routing.model import CallContext, Reject, RoutingSettings, Verdict
+from ngcpd.routing.rejects import Rejects
+from ngcpd.routing.stage import Outcome, Stage
+from ngcpd.sip.errors import ParseError
+
+if TYPE_CHECKING:
+    from ngcpd.sip.transport import Flow
+
+
+def _no_flows(flow_id: int) -> Flow | None:
+    return None
+
+
+def build(rejects: Rejects, settings: RoutingSettings, authenticator: Authenticates, bindings: Bindings, flows: Flows) -> tuple[Stage, ...]:
+    """The table, in normative order."""
+    locks = Locks(rejects)
+    find = callee.FindCallee()
+    return (
+        *identify.stages(authenticator, rejects, settings),
+        *numbers.stages(rejects),
+        Stage("C8 dialed number", dialed.rewrite_dialed),
+        Stage("C9 CLIR", numbers.decide_clir),
+        Stage("C10 loops", dialed.Loops(rejects, settings).run),
+        Stage("C12 caller lock", locks.caller),
+        Stage("C16 callee", find.run, find.needs),
+        Stage("C12 caller lock off-net", locks.caller_off_net),
+        Stage("C16 relay", callee.Relay(rejects).run),
+        Stage("C17 callee lock", locks.callee),
+        Stage("C17 callee ported", locks.callee_ported),
+        Stage("C21 contacts", callee.Contacts(rejects, bindings).run),
+        Stage("C24 accounting", callee.fix_accounting),
+        Stage("C25 leg B", legb.BuildLegB(rejects, settings, flows).run),
+    )
+
+
+class Pipeline:
+    """Decides what happens to an initial INVITE.
+
+    `authenticator` is the registrar's, `bindings` gives the live contacts of a subscriber, `flows` the open connection of a `Flow.id`.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        authenticator: Authenticates,
+        bindings: Bindings,
+        settings: RoutingSettings | None = None,
+        flows: Flows = _no_flows,
+    ) -> None:
+        """ValueError for wrong `early_rejects`."""
+        self.directory = directory
+        self.settings = settings or RoutingSettings()
+        self._rejects = Rejects(self.settings.early_rejects)
+        self.stages = build(self._rejects, self.settings, authenticator, bindings, flows)
+
+    def run(self, ctx: CallContext) -> Verdict | Deferred[Verdict]:
+        """The verdict, at once when everything it takes is loaded. Never raises or errbacks for bad input (4xx) or a store that is away (503)."""
+        return self._run(ctx, 0, False)
+
+    def _run(self, ctx: CallContext, index: int, loaded: bool) -> Verdict | Deferred[Verdict]:
+        directory = self.directory
+        while True:
+            stage = self.stages[index]
+            try:
+                if stage.needs is not None and not loaded:
+                    pending = directory.load(stage.needs(ctx, directory))
+                    if pending is not None:
+                        return self._wait(pending.addCallback(lambda _: None), ctx, index, True)
+                result = stage.run(ctx, directory)
+            except ParseError as error:
+                return self._ended(ctx, stage, Reject(error.code, error.reason, "malformed"))
+            if isinstance(result, Deferred):
+                return self._wait(result, ctx, index, False)
+            if result is not None:
+                return self._ended(ctx, stage, result)
+            ctx.trace.append((stage.name, ctx.seen(), None))
+            index += 1
+            loaded = False
+
+    def _wait(self, pending: Deferred[Outcome], ctx: CallContext, index: int, again: bool) -> Deferred[Verdict]:
+        """Go on when `pending` fires: with the same stage (`again`), or with its outcome."""
+        stage = self.stages[index]
+
+        def go_on(outcome: Outcome) -> Verdict | Deferred[Verdict]:
+            if again:
+                return self._run(ctx, index, True)
+            if outcome is not None:
+                return self._ended(ctx, stage, outcome)
+            ctx.trace.append((stage.name, ctx.seen(), None))
+            return self._run(ctx, index + 1, False)
+
+        def failed(failure: Failure) -> Verdict | Failure:
+            if not isinstance(failure.value, StoreUnavailable):
+                return failure
+            ctx.see("store", "not available")
+            return self._ended(ctx, stage, self._rejects("store_unavailable", (("Retry-After", str(self.settings.retry_after)),)))
+
+        done: Deferred[Verdict] = pending.addCallbacks(go_on, failed)
+        return done
+
+    @staticmethod
+    def _ended(ctx: CallContext, stage: Stage, verdict: Verdict) -> Verdict:
+        ctx.trace.append((stage.name, ctx.seen(), verdict))
+        return verdict

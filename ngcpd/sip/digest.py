@@ -66,7 +66,7 @@ class NonceMaker:
         return FRESH if -self._lifetime < age <= self._lifetime else STALE
 
     def _seal(self, stamp: str, realm: str) -> str:
-        return hmac.digest(self._key, f"{stamp} {realm}".encode("utf-8", "surrogateescape"), "sha256")[:16].hex()
+        return hmac.digest(self._key, f"{stamp} {realm}".encode("utf-8", "replace"), "sha256")[:16].hex()
 
 
 class NonceCounter:
@@ -277,7 +277,7 @@ def _hash(algorithm: str, data: bytes) -> str:
 
 def ha1(user: str, realm: str, password: str, algorithm: str = MD5) -> str:
     """H(user:realm:password), what a store keeps instead of the password. ValueError for another algorithm."""
-    return _hash(algorithm, f"{user}:{realm}:{password}".encode("utf-8", "surrogateescape"))
+    return _hash(algorithm, f"{user}:{realm}:{password}".encode("utf-8", "replace"))
 
 
 def response(ha1: str, nonce: str, method: str, uri: str, *, algorithm: str = MD5, qop: str = "", nc: str = "", cnonce: str = "") -> str:
@@ -310,7 +310,7 @@ def verify(credentials: Credentials, method: str, ha1: str) -> bool:
         )
     except ValueError:
         return False
-    return hmac.compare_digest(wanted, credentials.response.lower())
+    return hmac.compare_digest(wanted.encode(), credentials.response.lower().encode("latin-1", "replace"))
 
 
 def strongest(values: Iterable[str]) -> Challenge | None:

@@ -28,7 +28,7 @@ _HOST = re.compile(r"[A-Za-z0-9._\-]+\Z")
 
 def to_wire(text: str) -> str:
     """Unicode text as it stands in a message: UTF-8, one character per octet."""
-    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("latin-1")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("latin-1")
 
 
 def from_wire(text: str) -> str:

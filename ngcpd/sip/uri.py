@@ -27,7 +27,7 @@ def escape_user(text: str) -> str:
     """Any text as the user part of a URI: octets (UTF-8) that may not stand there become %HH."""
     if _USER.issuperset(text):
         return text
-    return "".join([c if c in _USER else "".join([f"%{octet:02X}" for octet in c.encode("utf-8", "surrogateescape")]) for c in text])
+    return "".join([c if c in _USER else "".join([f"%{octet:02X}" for octet in c.encode("utf-8", "replace")]) for c in text])
 
 
 def unescape_percent(text: str) -> str:

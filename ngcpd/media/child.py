@@ -41,10 +41,17 @@ class ChildChannel(FileDescriptor):
         self._received = received
         self._ended = ended
         self.connected = 1
-        self.startReading()
+        self.startReading()  # type: ignore[no-untyped-call]
 
     def send(self, data: bytes) -> None:
-        self.write(data)
+        """At once when nothing waits before it, so that the relay knows of a stream before the SIP message that names it leaves."""
+        if self._gone:
+            return
+        if not self._tempDataLen and self.offset == len(self.dataBuffer):
+            sent = self.writeSomeData(data)
+            data = data[sent:]
+        if data:
+            self.write(data)
 
     def close(self) -> None:
         """End the stream: the relay process leaves by itself, or is killed after `LEAVE` seconds."""
@@ -78,7 +85,7 @@ class ChildChannel(FileDescriptor):
         self._received(data)
         return None
 
-    def writeSomeData(self, data: bytes) -> int | Exception:
+    def writeSomeData(self, data: bytes) -> int:
         try:
             return self._stream.send(data)
         except BlockingIOError:
@@ -88,14 +95,14 @@ class ChildChannel(FileDescriptor):
             return len(data)
 
     def connectionLost(self, reason: Failure) -> None:
-        super().connectionLost(reason)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
         self.kill()
 
     # -------------------------------------------------------------------------------------------------------- the end
     def _disconnect(self) -> None:
         self._gone = True
-        self.stopReading()
-        self.stopWriting()
+        self.stopReading()  # type: ignore[no-untyped-call]
+        self.stopWriting()  # type: ignore[no-untyped-call]
         self.connected = 0
         self.disconnected = 1
         self._fd = -1

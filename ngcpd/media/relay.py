@@ -85,7 +85,7 @@ class RelayLeg:
 class RelaySession:
     """All legs of one call and its clocks."""
 
-    __slots__ = ("armed", "armed_at", "fresh", "legs", "life_timer", "reported", "sid", "silence", "silence_timer", "told")
+    __slots__ = ("armed", "armed_at", "legs", "life_timer", "reported", "sid", "silence", "silence_timer", "told")
 
     def __init__(self, sid: int) -> None:
         self.sid = sid
@@ -94,7 +94,6 @@ class RelaySession:
         self.armed = -1
         self.armed_at = 0.0
         self.reported = False
-        self.fresh = False
         self.silence_timer: Timer | None = None
         self.life_timer: Timer | None = None
         self.told = -1  # packets at the last report

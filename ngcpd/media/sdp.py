@@ -7,6 +7,7 @@ with CRLF.
 from __future__ import annotations
 
 import ipaddress
+from itertools import pairwise
 from typing import ClassVar, Final, NamedTuple
 
 MAX_BYTES: Final = 65_536
@@ -241,8 +242,8 @@ class Sdp:
                 starts.append(i)
         if len(starts) > MAX_MEDIA:
             raise BadSdp(f"more than {MAX_MEDIA} media descriptions")
-        ends = starts[1:] + [len(lines)]
-        sdp = cls(SessionPart(lines[: starts[0]] if starts else lines), [Media(lines[s:e]) for s, e in zip(starts, ends, strict=True)])
+        cuts = [*starts, len(lines)]
+        sdp = cls(SessionPart(lines[: cuts[0]]), [Media(lines[s:e]) for s, e in pairwise(cuts)])
         sdp._check()
         return sdp
 

@@ -159,13 +159,13 @@ class Engine:
     def __init__(self, clock: Clock, spawn: Spawn, interfaces: Sequence[Interface], settings: Settings | None = None) -> None:
         self.clock = clock
         self.settings = settings if settings is not None else Settings()
-        self.interfaces = tuple(interfaces)
+        self.interfaces: Sequence[Interface] = tuple(interfaces)
         self._by_name: dict[tuple[str, int], list[int]] = {}
         for index, interface in enumerate(self.interfaces):
             for text in (interface.address, interface.public):
                 if numeric(text) is None:
                     raise MediaError(f"media address {text!r} is not a numeric unicast address")
-            if (":" in interface.public and interface.family == 4) or (":" not in interface.public and interface.family == 6):
+            if (":" in interface.public) != (interface.family == 6):
                 raise MediaError(f"media address {interface.address} is advertised as {interface.public}, which is of the other family")
             self._by_name.setdefault((interface.name, interface.family), []).append(index)
         if not self.interfaces:
@@ -218,7 +218,8 @@ class Engine:
             found = self._by_name.get((name, family))
             if found:
                 mine = {wire.index_of(pair.pid) for pair in receiver.pairs.values()}
-                return next((i for i in found if i in mine), None) or max(found, key=self.client.available)
+                kept = [i for i in found if i in mine]
+                return kept[0] if kept else max(found, key=self.client.available)
         if needed:
             raise NoPorts(f"media interface {name} has no IPv{policy.family} address")
         return next(i for i, interface in enumerate(self.interfaces) if interface.name == name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ngcpd.media.types import Address, StreamCounters
 from ngcpd.media.wire import Addr, LegReport
@@ -47,8 +46,21 @@ class Tally:
         return tuple(b + getattr(report, name) for b, name in zip(base, _SUMS, strict=True))
 
     def counters(self, pid: int, side: str, line: int, kind: str, local: Address) -> StreamCounters:
-        found = StreamCounters(side, line, kind, local, source=self.sources(pid)[0], last_packet=self._last.get(pid))
-        return replace(found, **dict(zip(_SUMS, self._sums(pid), strict=True)))
+        sums = dict(zip(_SUMS, self._sums(pid), strict=True))
+        return StreamCounters(
+            side=side,
+            line=line,
+            kind=kind,
+            local=local,
+            packets=sums["packets"],
+            octets=sums["octets"],
+            rtcp_packets=sums["rtcp_packets"],
+            rtcp_octets=sums["rtcp_octets"],
+            undelivered=sums["undelivered"],
+            strangers=sums["strangers"],
+            source=self.sources(pid)[0],
+            last_packet=self._last.get(pid),
+        )
 
     def retire(self, pid: int, side: str, line: int, kind: str, local: Address) -> None:
         """The pair is freed; what it had counted stays part of the session's counters."""

@@ -1,6 +1,7 @@
 """Looking again at the subscribers behind the bindings: who is gone, and who wants no keepalive (`no_nat_sipping`).
 
-Done for one subscriber when a notice names it, and for all, shard after shard, after the start and after notices that may touch many.
+Done for one subscriber when a notice names it, and for all, shard after shard, after the start and after notices that may touch many. The
+keepalive itself looks at whoever is in memory; the survey is for those who are not.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ TICK = 0.1
 CHUNK = 100
 """Subscribers loaded at once."""
 RETRY = 5.0
-_ONE = frozenset(("subscriber", "preference:usr"))
-_MANY = frozenset(("all", "domain", "profile", "contract", "preference:dom", "preference:prof"))
+_MANY = frozenset(("all", "domain_gone"))
+"""Notices after which anybody may be gone."""
+_SETTINGS = frozenset(("domain", "profile"))
+"""Notices after which `no_nat_sipping` may be another for many; of a customer (`contract`) neither changes."""
 
 
 class Survey:
@@ -35,6 +38,7 @@ class Survey:
         self.quiet: set[int] = set()
         self._timer: Timer | None = None
         self._shards_left = 0
+        self._nat_only = False
         self._shard = 0
         self._queue: list[int] = []
         self._running = False
@@ -66,16 +70,22 @@ class Survey:
         return quiet
 
     # ------------------------------------------------------------------------------------------------------------ notices
-    def _notice(self, kind: str, key: str) -> None:
-        if not self._running:
+    def _notice(self, kind: str, key: int) -> None:
+        if kind == "subscriber_gone":
+            self._gone(key)
+        elif not self._running:
             return
-        if kind in _MANY:
+        elif kind in _MANY:
             self._all()
-        elif kind in _ONE and key.isdigit() and self._location.table.get(int(key)):
-            self._queue.append(int(key))
+        elif kind in _SETTINGS:
+            self._all(nat_only=True)
+        elif kind == "subscriber" and self._location.table.get(key):
+            self._queue.append(key)
             self._arm(0.0)
 
-    def _all(self) -> None:
+    def _all(self, *, nat_only: bool = False) -> None:
+        # A round over those behind NAT does not cut short one over all.
+        self._nat_only = nat_only and (self._nat_only or not self._shards_left)
         self._shards_left = SHARDS
         self._arm(TICK)
 
@@ -86,7 +96,8 @@ class Survey:
     def _tick(self) -> None:
         self._timer = None
         if not self._queue and self._shards_left:
-            self._queue = [subscriber_id for subscriber_id, _ in self._location.table.shard(self._shard)]
+            shard = self._location.table.shard(self._shard)
+            self._queue = [i for i, bindings in shard if not self._nat_only or any(b.nat for b in bindings)]
             self._shard = (self._shard + 1) % SHARDS
             self._shards_left -= 1
         ids, self._queue = self._queue[:CHUNK], self._queue[CHUNK:]
@@ -101,14 +112,17 @@ class Survey:
         for subscriber_id in ids:
             subscriber = self._directory.subscriber(subscriber_id)
             if subscriber is None or not subscriber.alive:
-                self.quiet.discard(subscriber_id)
-                if self._location.table.get(subscriber_id):
-                    log.info("subscriber is gone, its registrations are removed", subscriber=subscriber_id)
-                    self._location.subscriber_gone(subscriber_id)
+                self._gone(subscriber_id)
             else:
                 self._note(subscriber_id, subscriber.prefs.flag("no_nat_sipping"))
         if self._queue or self._shards_left:
             self._arm(TICK)
+
+    def _gone(self, subscriber_id: int) -> None:
+        self.quiet.discard(subscriber_id)
+        if self._location.table.get(subscriber_id):
+            log.info("subscriber is gone, its registrations are removed", subscriber=subscriber_id)
+            self._location.subscriber_gone(subscriber_id)
 
     def _failed(self, failure: Failure, ids: list[int]) -> None:
         log.limited("survey", 60.0, "subscribers of registrations could not be looked at, will be tried again", why=failure.getErrorMessage())

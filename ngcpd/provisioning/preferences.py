@@ -25,6 +25,7 @@ from ngcpd.store.tables.tenancy import contact, contract
 Value = bool | int | str | Sequence[int | str] | None
 LONGEST = 255
 INT_LIMIT = 2**63 - 1
+_TABLES = {"usr": subscriber, "prof": subscriber_profile, "dom": domain, "peer": peer_host, "contract": contract}
 _TRUE = ("1", "true", "yes")
 _FALSE = ("0", "false", "no", "")
 
@@ -52,6 +53,9 @@ def unset_preference(conn: sa.Connection, env: Env, *, level: str, owner_id: int
 def set_preferences(conn: sa.Connection, env: Env, *, level: str, owner_id: int, values: Mapping[str, Value], location_id: int = 0) -> None:
     """Store several, all or none; others stay."""
     owner = _owner(conn, level, owner_id, location_id)
+    # Two writers of one object take turns, else both could delete and then collide.
+    table = _TABLES[owner.level]
+    conn.execute(sa.select(table.c.id).where(table.c.id == owner.id).with_for_update())
     stored: dict[str, list[str]] = {}
     addresses: dict[str, list[check.Net]] = {}
     for name, value in values.items():
@@ -151,15 +155,14 @@ def _attribute(env: Env, owner: Owner, name: str) -> Attribute:
 
 def _entries(attribute: Attribute, value: Value) -> Sequence[bool | int | str]:
     """The entries to store: of a list attribute all, of another one none or one."""
-    listed = isinstance(value, Sequence) and not isinstance(value, str)
     if value is None:
         return ()
-    if attribute.is_list:
-        if not isinstance(value, Sequence) or isinstance(value, str):
-            raise ProvisioningError(attribute.name, "takes a list")
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if not attribute.is_list:
+            raise ProvisioningError(attribute.name, "takes a single value")
         return tuple(value)
-    if listed or isinstance(value, Sequence) and not isinstance(value, str):
-        raise ProvisioningError(attribute.name, "takes a single value")
+    if attribute.is_list:
+        raise ProvisioningError(attribute.name, "takes a list")
     return (value,)
 
 

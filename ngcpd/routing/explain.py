@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, succeed
 
 from ngcpd.directory.model import Snapshot
 from ngcpd.registrar.source import Source
 from ngcpd.routing import trace
 from ngcpd.routing.model import CallContext, Deliver, Verdict
-from ngcpd.routing.pipeline import Pipeline
 from ngcpd.sip.errors import ParseError
 from ngcpd.sip.headers import NameAddr
 from ngcpd.sip.message import Request
 from ngcpd.sip.uri import Uri
 
 if TYPE_CHECKING:
+    from ngcpd.routing.pipeline import Pipeline
     from ngcpd.sip.transport import Flow
 
 Answer = list[dict[str, object]]
@@ -62,9 +62,9 @@ def explain(pipeline: Pipeline, caller: str, dialed: str, *, source_ip: str = ""
         out = trace.render(ctx.trace)
         for branch in verdict.branches if isinstance(verdict, Deliver) else ():
             looked: dict[str, object] = {"From": branch.from_, "To": branch.to, "next hop": str(branch.next_hop)}
-            looked |= {name: value for name, value in branch.fields}
+            looked.update(branch.fields)
             out.append({"stage": "branch", "looked_at": looked, "verdict": branch.request_uri})
         return out
 
-    decided: Deferred[Verdict] = maybeDeferred(pipeline.run, ctx)
-    return decided.addCallback(show)
+    verdict = pipeline.run(ctx)
+    return verdict.addCallback(show) if isinstance(verdict, Deferred) else succeed(show(verdict))

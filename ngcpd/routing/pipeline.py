@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from ngcpd.directory.directory import Directory, StoreUnavailable
 from ngcpd.routing import callee, dialed, identify, legb, numbers
 from ngcpd.routing.callee import Bindings
+from ngcpd.routing.explain import explain
 from ngcpd.routing.identify import Authenticates
 from ngcpd.routing.legb import Flows
 from ngcpd.routing.locks import Locks
@@ -75,6 +76,10 @@ class Pipeline:
     def run(self, ctx: CallContext) -> Verdict | Deferred[Verdict]:
         """The verdict, at once when everything it takes is loaded. Never raises or errbacks for bad input (4xx) or a store that is away (503)."""
         return self._run(ctx, 0, False)
+
+    def explain(self, caller: str, dialed: str, *, source_ip: str = "", time: float = 0.0) -> Deferred[list[dict[str, object]]]:
+        """The decisions on a made-up call as a list of dicts; see `routing.explain`."""
+        return explain(self, caller, dialed, source_ip=source_ip, time=time)
 
     def _run(self, ctx: CallContext, index: int, loaded: bool) -> Verdict | Deferred[Verdict]:
         directory = self.directory

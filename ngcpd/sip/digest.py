@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable
 from enum import Enum
 from itertools import islice
 from typing import Final, Protocol
 
 from ngcpd.sip.errors import ParseError
-from ngcpd.sip.grammar import is_token, quote, quoted_end, split_quoted, unquote
+from ngcpd.sip.grammar import is_token, quote, unescape
 
 MD5: Final = "MD5"
 SHA256: Final = "SHA-256"
@@ -21,6 +22,10 @@ ALGORITHMS: Final = (SHA256, MD5)
 """What is understood, the strongest first."""
 _REASON = "Bad Auth Header"
 _MAX_PARAMS = 32
+_AUTH_PARAM = re.compile(
+    r"[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)[ \t]*=[ \t]*"
+    r'(?:"([^"\\]*(?:\\[\x00-\xff][^"\\]*)*)"|([^ \t",]*))[ \t]*(,|\Z)'
+)
 
 
 class Clock(Protocol):
@@ -115,23 +120,20 @@ class NonceCounter:
 def _read_params(text: str) -> dict[str, str]:
     """`a="b", c=d` as a dictionary with lower-case names. Quoted and unquoted values mean the same here: senders mix them up."""
     out: dict[str, str] = {}
-    parts = split_quoted(text)
-    if len(parts) > _MAX_PARAMS:
-        raise ParseError(_REASON)
-    for part in parts:
-        name, equal, value = part.partition("=")
-        name = name.rstrip(" \t").lower()
-        if not equal or name in out or not is_token(name):
-            raise ParseError(_REASON)
-        value = value.strip(" \t")
-        if value[:1] == '"':
-            if quoted_end(value) != len(value):
-                raise ParseError(_REASON)
-            value = unquote(value)
-        elif '"' in value:
-            raise ParseError(_REASON)
-        out[name] = value
-    return out
+    pos = 0
+    for _ in range(_MAX_PARAMS):
+        found = _AUTH_PARAM.match(text, pos)
+        if found is None:
+            break
+        name, quoted, plain, end = found.groups()
+        name = name.lower()
+        if name in out:
+            break
+        out[name] = plain if quoted is None else unescape(quoted)
+        if not end:
+            return out
+        pos = found.end()
+    raise ParseError(_REASON)
 
 
 def _read(value: str) -> dict[str, str] | None:
@@ -141,10 +143,7 @@ def _read(value: str) -> dict[str, str] | None:
         if not is_token(scheme):
             raise ParseError(_REASON)
         return None
-    try:
-        return _read_params(rest)
-    except ParseError as error:
-        raise ParseError(_REASON) from error
+    return _read_params(rest)
 
 
 def _algorithm(text: str | None) -> str:

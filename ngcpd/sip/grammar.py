@@ -17,7 +17,6 @@ TOKEN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 _QUOTED = re.compile(r'"[^"\\]*(?:\\[\x00-\xff][^"\\]*)*"')
 _ESCAPED = re.compile(r"\\([\x00-\xff])")
 _STOP = re.compile(r'[",<]')
-_STOP_QUOTES = re.compile(r'[",]')
 _PARAM = re.compile(
     r"[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)[ \t]*"  # name
     r'(?:=[ \t]*(?:"([^"\\]*(?:\\[\x00-\xff][^"\\]*)*)"|([\x21\x23-\x2b\x2d-\x3a\x3d\x3f-\x7e]*))[ \t]*)?'  # ="..." or any visible but " , ; < >
@@ -90,21 +89,10 @@ def split_list(text: str) -> list[str]:
         return [text.strip(" \t")]
     if '"' not in text and "<" not in text:
         return [part.strip(" \t") for part in text.split(",")]
-    return _split(text, _STOP)
-
-
-def split_quoted(text: str) -> list[str]:
-    """As `split_list`, but < and > are ordinary characters (authentication headers)."""
-    if "," not in text:
-        return [text.strip(" \t")]
-    return _split(text, _STOP_QUOTES)
-
-
-def _split(text: str, stop: re.Pattern[str]) -> list[str]:
     out: list[str] = []
     start = pos = 0
     while True:
-        found = stop.search(text, pos)
+        found = _STOP.search(text, pos)
         if found is None:
             break
         at = found.start()

@@ -99,7 +99,9 @@ def _check_contacts(message: Message) -> None:
         for contact in contacts:
             if contact.params:
                 _ = contact.q
-                _ = contact.expires
+                expires = contact.params.get("expires")
+                if expires and expires.isdecimal():  # other text is no error but counts as absent (RFC 3261 20.10)
+                    _ = contact.expires
     except ParseError as error:
         raise ParseError("Bad Contact Header") from error
 

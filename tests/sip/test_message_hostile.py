@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ngcpd.sip import headers, sanity
 from ngcpd.sip.digest import Challenge, Credentials
-from ngcpd.sip.grammar import split_list, split_quoted
+from ngcpd.sip.grammar import split_list
 from ngcpd.sip.headers import NameAddr, Via, parse_params
 from ngcpd.sip.message import Message, ParseError, Request, parse_message, reply
 from ngcpd.sip.uri import Uri
@@ -124,7 +124,6 @@ VALUE_READERS: list[Callable[[str], object]] = [
     Via.parse,
     parse_params,
     split_list,
-    split_quoted,
     Credentials.parse,
     Challenge.parse,
     headers.SessionExpires.parse,

@@ -80,9 +80,9 @@ class Party:
 class World:
     """Clock, network, engine. `step` lets everything that is due happen."""
 
-    def __init__(self, settings: Settings | None = None, interfaces: list[Interface] | None = None) -> None:
-        self.clock = SimClock()
-        self.net = SimNet(self.clock, SeededRng())
+    def __init__(self, settings: Settings | None = None, interfaces: list[Interface] | None = None, net: SimNet | None = None) -> None:
+        self.net = net or SimNet(SimClock(), SeededRng())
+        self.clock = self.net.clock
         self.spawner = LocalSpawner(self.clock, self.net)
         self.settings = settings or Settings(min_port=30000, max_port=30999, batch=8)
         self.engine = Engine(self.clock, self.spawner, interfaces or INTERFACES, self.settings)

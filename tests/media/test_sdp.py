@@ -131,7 +131,9 @@ def test_numeric_addresses() -> None:
         assert numeric(text) is None, text
 
 
-LINE = st.builds(lambda t, v: f"{t}={v}", st.sampled_from("siuepbtrzkaq"), st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=30))
+LINE = st.builds(
+    lambda t, v: f"{t}={v}", st.sampled_from("siuepbtrzkaq"), st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=30)
+)
 PORT = st.integers(0, 65535)
 HOST = st.ip_addresses().map(str)
 
@@ -164,7 +166,9 @@ def test_mutations_are_read_or_refused(body: bytes, data: st.DataObject) -> None
         elif what == "set" and changed:
             changed[at] = data.draw(st.integers(0, 255))
         else:
-            changed[at:at] = data.draw(st.sampled_from([b"\r\n", b"m=audio 1 RTP/AVP 0\r\n", b"c=IN IP4 1.1.1.1\r\n", b"o=", b"\0", b"=", b" ", b"\xff"]))
+            changed[at:at] = data.draw(
+                st.sampled_from([b"\r\n", b"m=audio 1 RTP/AVP 0\r\n", b"c=IN IP4 1.1.1.1\r\n", b"o=", b"\0", b"=", b" ", b"\xff"])
+            )
     try:
         sdp = Sdp.parse(bytes(changed))
     except BadSdp:

@@ -1,0 +1,520 @@
+"""Packets through the relay: both ways, and nobody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ngcpd.media import Policy, Settings, StreamCounters
+from ngcpd.media.ports import PortPool
+from ngcpd.runtime.ports import Address
+from tests.media.parties import ALICE, BOB, CAROL, EVE, World, rtcp, rtp, sdp, talk, where, world
+
+P = Policy()
+
+
+@pytest.fixture
+def w() -> Iterator[World]:
+    yield from world()
+
+
+def odd(address: Address) -> Address:
+    return address[0], address[1] + 1
+
+
+def by_side(counters: list[StreamCounters]) -> dict[str, StreamCounters]:
+    return {c.side: c for c in counters}
+
+
+# ---------------------------------------------------------------------------------------------------------------- passing
+def test_both_ways_rtp_and_rtcp(w: World) -> None:
+    a, b = w.party(ALICE), w.party(BOB, 5000)
+    session, to_a, to_b = talk(w, a, b)
+    for n in range(5):
+        a.send(to_a, rtp(n))
+        b.send(to_b, rtp(n, 9))
+    assert a.take() == [rtp(n, 9) for n in range(5)]
+    assert b.take() == [rtp(n) for n in range(5)]
+    a._rtcp.send(rtcp(1), odd(to_a))
+    b._rtcp.send(rtcp(2), odd(to_b))
+    w.step()
+    assert a.take_rtcp() == [rtcp(2)] and b.take_rtcp() == [rtcp(1)]
+    assert not a.heard and not b.heard
+    final: list[list[StreamCounters]] = []
+    session.on_closed(final.append)
+    session.close()
+    w.step()
+    [counters] = final
+    sides = by_side(counters)
+    assert (sides["a"].packets, sides["a"].octets, sides["a"].rtcp_packets, sides["a"].rtcp_octets) == (5, 160, 1, 8)
+    assert sides["a"].source == (ALICE, 4000) and sides["b0"].source == (BOB, 5000)
+    assert sides["a"].kind == "audio" and sides["a"].strangers == sides["a"].undelivered == 0
+    assert sides["b0"].last_packet == pytest.approx(w.clock.time(), abs=0.01)
+
+
+def test_packets_come_from_the_address_in_the_sdp(w: World) -> None:
+    a, b = w.party(ALICE), w.party(BOB, 5000)
+    _session, to_a, to_b = talk(w, a, b)
+    a.send(to_a, rtp(1))
+    assert b.heard == [(rtp(1), to_b)]
+
+
+def test_rtcp_on_the_port_of_rtp_passes(w: World) -> None:
+    a, b = w.party(ALICE), w.party(BOB, 5000)
+    _session, to_a, _to_b = talk(w, a, b)
+    a.send(to_a, rtcp())
+    assert b.take() == [rtcp()]
+
+
+def test_rtcp_goes_where_a_rtcp_says(w: World) -> None:
+    a, other = w.party(ALICE), w.party(CAROL, 7000)
+    session = w.engine.session("c")
+    offer = session.rewrite(a.sdp(), "a", "b0", P)
+    answer = session.rewrite(sdp(BOB, 5000, f"a=rtcp:7001 IN IP4 {CAROL}"), "b0", "a", P)
+    w.step()
+    a._rtcp.send(rtcp(), odd(where(answer)))
+    other._rtcp.send(rtcp(3), odd(where(offer)))
+    w.step()
+    assert other.take_rtcp() == [rtcp()] and a.take_rtcp() == [rtcp(3)]
+
+
+def test_between_address_families(w: World) -> None:
+    a, b = w.party(ALICE), w.party("2001:db8::20", 5000)
+    session = w.engine.session("c")
+    to_b = where(session.rewrite(a.sdp(), "a", "b0", Policy(dst_family=6)))
+    to_a = where(session.rewrite(b.sdp(), "b0", "a", P))
+    w.step()
+    a.send(to_a, rtp(1))
+    b.send(to_b, rtp(2))
+    assert b.take() == [rtp(1)] and a.take() == [rtp(2)]
+
+
+def test_fax_and_anything_from_the_signalled_address_passes(w: World) -> None:
+    a, b = w.party(ALICE), w.party(BOB, 5000)
+    session = w.engine.session("c")
+    fax = ["m=image 4000 udptl t38"]
+    offer = session.rewrite(a.sdp(media=fax), "a", "b0", P)
+    answer = session.rewrite(b.sdp(media=["m=image 5000 udptl t38"]), "b0", "a", P)
+    w.step()
+    a.send(where(answer), b"\x00\x01\x02\x00\x06\x00")
+    b.send(where(offer), b"\x16\xfe\xff" + b"hello" * 3)
+    assert len(b.take()) == len(a.take()) == 1
+
+
+def test_large_datagrams_are_not_cut(w: World) -> None:
+    a, b = w.party(ALICE), w.party(BOB, 5000)
+    _session, to_a, _to_b = talk(w, a, b)
+    for size in (2047 - 12, 2048 - 12, 2049 - 12, 9000, 60000):
+        a.send(to_a, rtp(1, payload=b"y" * size))
+        assert b.take() == [rtp(1, payload=b"y" * size)]
+
+
+def test_packets_before_the_answer_are_not_kept(w: World) -> None:
+    a, b = w.party(ALICE), w.party(BOB, 5000)
+    session = w.engine.session("c")
+    to_b = where(session.rewrite(a.sdp(), "a", "b0", P))
+    w.step()
+    for n in range(10):
+        b.send(to_b, rtp(n))
+    to_a = where(session.rewrite(b.sdp(), "b0", "a", P))
+    w.step()
+    assert a.take() == []
+    a.send(to_a, rtp(1))
+    assert b.take() == [rtp(1)]
+
+
+# ---------------------------------------------------------------------------------------------------------------- forks
+def test_the_caller_hears_the_branch_whose_sdp_came_last_until_one_is_selected(w: World) -> None:
+    a, b, c = w.party(ALICE), w.party(BOB, 5000), w.party(CAROL, 6000)
+    session = w.engine.session("c")
+    to_b, to_c = (where(session.rewrite(a.sdp(), "a", side, P)) for side in ("b0", "b1"))
+    to_a = where(session.rewrite(b.sdp(), "b0", "a", P))
+
+    def all_talk() -> tuple[list[bytes], list[bytes], list[bytes]]:
+        w.step()
+        b.send(to_b, rtp(1, 11))
+        c.send(to_c, rtp(1, 12))
+        a.send(to_a, rtp(1, 10))
+        return a.take(), b.take(), c.take()
+
+    assert all_talk() == ([rtp(1, 11)], [rtp(1, 10)], [])
+    session.rewrite(c.sdp(), "b1", "a", P)
+    assert all_talk() == ([rtp(1, 12)], [], [rtp(1, 10)])
+    session.rewrite(b.sdp(), "b0", "a", P)
+    assert all_talk() == ([rtp(1, 11)], [rtp(1, 10)], [])
+    session.select("b1")
+    assert all_talk() == ([rtp(1, 12)], [], [rtp(1, 10)])
+    session.rewrite(b.sdp(version=2), "b0", "a", P)
+    assert all_talk() == ([rtp(1, 12)], [], [rtp(1, 10)])
+    session.drop("b0")
+    assert all_talk() == ([rtp(1, 12)], [], [rtp(1, 10)])
+    session.drop("b1")
+    assert all_talk() == ([], [], [])
+
+
+# ------------------------------------------------------------------------------------------------------------- strangers
+def flood(w: World, eve_sends: list[bytes], *targets: Address, host: str = EVE, port: int = 6666) -> None:
+    sock = w.net.udp((host, port), lambda data, source: leaked.append(data))
+    leaked: list[bytes] = []
+    for data in eve_sends:
+        for target in targets:
+            sock.send(data, target)
+            sock.send(data, odd(target))
+        w.step(0.0005)
+    sock.close()
+    assert leaked == []
+
+
+SPRAY = [rtp(n, 66) for n in range(100)] + [rtcp(66)] * 20 + [b"", b"\x80", b"\x80" * 11, b"\x16\xfe\xff" * 20, b"\0" * 100]
+
+
+def test_a_stranger_gets_and_gives_nothing_before_and_after_the_lock(w: World) -> None:
+    a, b = w.party(ALICE), w.party(BOB, 5000)
+    session, to_a, to_b = talk(w, a, b)
+    flood(w, SPRAY, to_a, to_b)
+    assert a.take() == b.take() == []
+    for n in range(3):
+        a.send(to_a, rtp(n))
+        b.send(to_b, rtp(n))
+        flood(w, SPRAY, to_a, to_b)
+    assert a.take() == b.take() == [rtp(n) for n in range(3)]
+    assert a.take_rtcp() == b.take_rtcp() == []
+    w.step(6.0)
+    assert by_side(session.counters())["a"].strangers == 4 * 2 * len(SPRAY)
+
+
+def test_a_patient_stranger_loses_against_the_side_itself(w: World) -> None:
+    a, b = w.party(ALICE), w.party(BOB, 5000)
+    _session, to_a, to_b = talk(w, a, b)
+    leaked: list[bytes] = []
+    eve = w.net.udp((EVE, 6666), lambda data, source: leaked.append(data))
+    for n in range(60):  # long enough to be believed
+        eve.send(rtp(n, 66), to_a)
+        w.step(0.02)
+    b.take()
+    a.send(to_a, rtp(1))
+    for n in range(60, 300):
+        eve.send(rtp(n, 66), to_a)
+        b.send(to_b, rtp(n, 9))
+        w.step(0.02)
+    assert b.take() == [rtp(1)] and leaked == []
+    assert len(a.take()) == 240
+
+
+def test_a_source_behind_nat_is_learned_from_the_host_of_its_signalling(w: World) -> None:
+    outside, b = w.party(CAROL, 12345), w.party(BOB, 5000)
+    session = w.engine.session("c")
+    session.rewrite(sdp("10.1.1.1", 4000), "a", "b0", P, source=(CAROL, 5060))
+    answer = session.rewrite(b.sdp(), "b0", "a", P)
+    to_b = where(session.rewrite(sdp("10.1.1.1", 4000), "a", "b0", P, source=(CAROL, 5060)))
+    to_a = where(answer)
+    w.step()
+    flood(w, SPRAY, to_a)
+    outside.send(to_a, rtp(0))
+    assert b.take() == [rtp(0)], "from the first packet on"
+    b.send(to_b, rtp(5))
+    assert outside.take() == [rtp(5)]
+    flood(w, SPRAY, to_a)
+    w.step(3.5)
+    flood(w, SPRAY, to_a)
+    neighbour = w.party(CAROL, 22222)  # another device behind the same NAT comes too late
+    neighbour.send(to_a, rtp(9))
+    assert b.take() == []
+    outside.send(to_a, rtp(1))
+    outside._rtcp.send(rtcp(), odd(to_a))
+    w.step()
+    assert b.take() == [rtp(1)] and b.take_rtcp() == [rtcp()]
+
+
+def test_the_signalled_address_wins_over_a_learned_one_inside_the_window_only(w: World) -> None:
+    a, other, b = w.party(ALICE, 4000), w.party(ALICE, 9000), w.party(BOB, 5000)
+    _session, to_a, _to_b = talk(w, a, b)
+    other.send(to_a, rtp(1))
+    assert b.take() == [rtp(1)]
+    w.step(2.9)
+    a.send(to_a, rtp(2))
+    other.send(to_a, rtp(3))
+    assert b.take() == [rtp(2)]
+    _session, to_a, _to_b = talk(w, a, b)
+    other.send(to_a, rtp(1))
+    w.step(3.1)
+    a.send(to_a, rtp(2))
+    other.send(to_a, rtp(3))
+    assert b.take() == [rtp(1), rtp(3)]
+
+
+def test_a_steady_source_from_elsewhere_is_believed_after_probation(w: World) -> None:
+    elsewhere, b = w.party(CAROL, 7000), w.party(BOB, 5000)
+    session = w.engine.session("c")
+    session.rewrite(sdp(ALICE, 4000), "a", "b0", P)
+    to_a = where(session.rewrite(b.sdp(), "b0", "a", P))
+    w.step()
+    for n in range(25):
+        elsewhere.send(to_a, rtp(n))
+        w.step(0.019)
+    passed = b.take()
+    assert passed and passed[0] == rtp(13) and passed[-1] == rtp(24)
+
+
+def test_an_unknown_address_is_learned_from_the_first_plausible_packet(w: World) -> None:
+    a, b = w.party(ALICE), w.party(BOB, 5000)
+    session = w.engine.session("c")
+    to_b = where(session.rewrite(sdp("phone.example.com", 4000), "a", "b0", P))
+    to_a = where(session.rewrite(b.sdp(), "b0", "a", P))
+    w.step()
+    b.send(to_b, rtp(0))
+    assert a.take() == []
+    a.send(to_a, b"not rtp at all")
+    a.send(to_a, rtp(1))
+    b.send(to_b, rtp(2))
+    assert b.take() == [rtp(1)] and a.take() == [rtp(2)]
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"\x80",
+        b"\x80\x00" + b"\0" * 9,
+        b"\x40\x00" + b"\0" * 30,
+        b"\x8f\x00" + b"\0" * 40,
+        b"\x80\xc9\xff\xff" + b"\0" * 8,
+        b"\x00\x01\x00\x00\x21\x12\xa4\x42" + b"\0" * 12,
+    ],
+)
+def test_what_is_neither_rtp_nor_rtcp_teaches_nothing(w: World, noise: bytes) -> None:
+    other, b = w.party(ALICE, 9000), w.party(BOB, 5000)
+    session = w.engine.session("c")
+    session.rewrite(sdp(ALICE, 4000), "a", "b0", P)
+    to_a = where(session.rewrite(b.sdp(), "b0", "a", P))
+    w.step()
+    other.send(to_a, noise)
+    assert b.take() == []
+
+
+def test_a_call_to_itself_makes_no_loop(w: World) -> None:
+    session = w.engine.session("c")
+    to_b = where(session.rewrite(sdp(ALICE, 4000), "a", "b0", P))
+    to_a = where(session.rewrite(sdp(*to_b), "b0", "a", P))
+    session.rewrite(sdp(*to_a, version=2), "a", "b0", P)
+    w.step()
+    eve = w.party(EVE, 1)
+    count = 0
+
+    def look(kind: str, data: bytes, source: Address, to: Address) -> bool:
+        nonlocal count
+        count += 1
+        return True
+
+    w.net.filter = look
+    eve.send(to_a, rtp(1))
+    eve.send(to_b, rtp(1))
+    w.step(1.0)
+    assert count <= 4, "each packet is passed on once at most"
+
+
+# ------------------------------------------------------------------------------------------------- changes during a call
+def test_hold_with_the_zero_address_silences_one_direction_and_resume_restores_it(w: World) -> None:
+    outside, b = w.party(CAROL, 12345), w.party(BOB, 5000)
+    session = w.engine.session("c")
+    natted = {"source": (CAROL, 5060)}
+    to_b = where(session.rewrite(sdp("10.1.1.1", 4000), "a", "b0", P, **natted))
+    to_a = where(session.rewrite(b.sdp(), "b0", "a", P))
+    session.select("b0")
+    w.step()
+    outside.send(to_a, rtp(0))
+    session.rewrite(sdp("0.0.0.0", 4000, version=2), "a", "b0", P, **natted)
+    w.step()
+    b.send(to_b, rtp(1))
+    assert outside.take() == []
+    outside.send(to_a, rtp(2))
+    assert b.take() == [rtp(0), rtp(2)], "music on hold"
+    w.step(100.0)
+    session.rewrite(sdp("10.1.1.1", 4000, version=3), "a", "b0", P, **natted)
+    w.step()
+    b.send(to_b, rtp(3))
+    assert outside.take() == [rtp(3)], "the learned address, not the private one"
+
+
+def test_a_mapping_that_changed_during_hold_is_learned_again(w: World) -> None:
+    before, after, b = w.party(CAROL, 1111), w.party(CAROL, 2222), w.party(BOB, 5000)
+    session = w.engine.session("c")
+    natted = {"source": (CAROL, 5060)}
+    to_b = where(session.rewrite(sdp("10.1.1.1", 4000), "a", "b0", P, **natted))
+    to_a = where(session.rewrite(b.sdp(), "b0", "a", P))
+    w.step()
+    before.send(to_a, rtp(0))
+    w.step(4.0)
+    session.rewrite(sdp("10.1.1.1", 4000, "a=sendonly", version=2), "a", "b0", P, **natted)
+    w.step(300.0)
+    session.rewrite(sdp("10.1.1.1", 4000, version=3), "a", "b0", P, **natted)
+    w.step(5.0)
+    flood(w, SPRAY * 10, to_a)
+    after.send(to_a, rtp(1))
+    b.send(to_b, rtp(2))
+    assert b.take() == [rtp(0), rtp(1)] and after.take() == [rtp(2)]
+
+
+def test_a_new_address_in_a_new_offer(w: World) -> None:
+    a, moved, b = w.party(ALICE), w.party(CAROL, 8000), w.party(BOB, 5000)
+    session, to_a, to_b = talk(w, a, b)
+    a.send(to_a, rtp(0))
+    assert where(session.rewrite(moved.sdp(version=2), "a", "b0", P)) == to_b
+    w.step()
+    a.send(to_a, rtp(1))  # still on its way from the old place
+    w.step(20.0)
+    flood(w, SPRAY * 10, to_a)
+    moved.send(to_a, rtp(2))
+    a.send(to_a, rtp(3))
+    b.send(to_b, rtp(9))
+    assert b.take() == [rtp(0), rtp(1), rtp(2)]
+    assert moved.take() == [rtp(9)] and a.take() == []
+
+
+def test_a_wrong_new_address_heals(w: World) -> None:
+    """The side names another address but keeps sending from where it was: it is still there."""
+    a, b = w.party(ALICE), w.party(BOB, 5000)
+    session, to_a, to_b = talk(w, a, b)
+    a.send(to_a, rtp(0))
+    session.rewrite(sdp(ALICE, 4444, version=2), "a", "b0", P)
+    for n in range(400):
+        a.send(to_a, rtp(n))
+        w.step(0.02)
+    b.take()
+    b.send(to_b, rtp(9))
+    assert a.take() == [rtp(9)]
+    flood(w, SPRAY * 20, to_a)
+    assert b.take() == []
+
+
+def test_a_refused_offer_is_taken_back(w: World) -> None:
+    a, b = w.party(ALICE), w.party(BOB, 5000)
+    session, to_a, to_b = talk(w, a, b)
+    a.send(to_a, rtp(0))
+    session.rewrite(sdp(CAROL, 8000, version=2), "a", "b0", P)
+    assert session.revert("a")
+    assert not session.revert("a") and not session.revert("b7")
+    w.step()
+    b.send(to_b, rtp(1))
+    flood(w, SPRAY * 10, to_a)
+    a.send(to_a, rtp(2))
+    assert a.take() == [rtp(1)] and b.take() == [rtp(0), rtp(2)]
+
+
+def test_a_refresh_opens_no_window(w: World) -> None:
+    a, b = w.party(ALICE), w.party(BOB, 5000)
+    session, to_a, _to_b = talk(w, a, b)
+    a.send(to_a, rtp(0))
+    session.rewrite(a.sdp(version=2), "a", "b0", P, source=(ALICE, 5060))
+    w.step()
+    flood(w, SPRAY * 20, to_a, host=ALICE)
+    assert b.take() == [rtp(0)]
+
+
+# --------------------------------------------------------------------------------------------------------------- silence
+def test_silence_is_reported_once_after_the_answer() -> None:
+    w = World(Settings(rtp_timeout=60.0, rtp_timeout_onhold=3600.0))
+    a, b = w.party(ALICE), w.party(BOB, 5000)
+    session = w.engine.session("c")
+    late: list[float] = []
+    session.on_timeout(lambda: late.append(w.clock.monotonic()))
+    session.rewrite(a.sdp(), "a", "b0", P)
+    to_a = where(session.rewrite(b.sdp(), "b0", "a", P))
+    w.step(500.0)
+    assert late == [], "ringing is not silence"
+    session.select("b0")
+    w.step(50.0)
+    a.send(to_a, rtp(1))
+    heard = w.clock.monotonic()
+    w.step(59.0)
+    assert late == []
+    w.step(500.0)
+    assert late == [pytest.approx(heard + 60.0, abs=0.01)] and session.timeout_kind == "media"
+    session.select("b0")
+    w.step(61.0)
+    assert len(late) == 2, "armed anew"
+    w.end()
+
+
+@pytest.mark.parametrize("held", [("a=sendonly",), ("a=inactive",)])
+def test_silence_on_hold_has_its_own_limit(w: World, held: tuple[str, ...]) -> None:
+    a, b = w.party(ALICE), w.party(BOB, 5000)
+    session, _to_a, _to_b = talk(w, a, b)
+    late: list[float] = []
+    session.on_timeout(lambda: late.append(w.clock.monotonic()))
+    session.rewrite(a.sdp(*held, version=2), "a", "b0", P)
+    w.step(3000.0)
+    assert late == []
+    session.rewrite(a.sdp(version=3), "a", "b0", P)
+    w.step(59.0)
+    assert late == [], "counted from the resume"
+    w.step(2.0)
+    assert len(late) == 1
+    session.rewrite(sdp("0.0.0.0", 4000, version=4), "a", "b0", P)
+    w.step(3599.0)
+    assert len(late) == 1
+    w.step(2.0)
+    assert len(late) == 2
+
+
+def test_strangers_do_not_keep_a_call_alive(w: World) -> None:
+    a, b = w.party(ALICE), w.party(BOB, 5000)
+    session, to_a, _to_b = talk(w, a, b)
+    late: list[int] = []
+    session.on_timeout(lambda: late.append(1))
+    a.send(to_a, rtp(1))
+    for _ in range(70):
+        flood(w, [rtp(1, 66)], to_a)
+        w.step(1.0)
+    assert late == [1]
+
+
+def test_longest_life_of_a_session() -> None:
+    w = World(Settings(rtp_timeout=0.0, final_timeout=100.0))
+    session, _to_a, _to_b = talk(w, w.party(ALICE), w.party(BOB, 5000))
+    late: list[str] = []
+    session.on_timeout(lambda: late.append(session.timeout_kind))
+    w.step(99.0)
+    assert late == []
+    w.step(500.0)
+    assert late == ["life"]
+    w.end()
+
+
+def test_nothing_is_reported_after_close(w: World) -> None:
+    session, _to_a, _to_b = talk(w, w.party(ALICE), w.party(BOB, 5000))
+    late: list[int] = []
+    session.on_timeout(lambda: late.append(1))
+    w.step(59.99)
+    session.close()
+    w.step(100.0)
+    assert late == []
+
+
+# ----------------------------------------------------------------------------------------------------------------- pool
+@given(st.lists(st.sampled_from(["take", "give", "busy", "back", "wait"]), max_size=60))
+@settings(max_examples=60)
+def test_a_pool_never_gives_a_pair_twice_nor_before_its_rest(steps: list[str]) -> None:
+    pool = PortPool(30000, 30011, 1.0)
+    assert pool.total == 6
+    now, out, given_back = 0.0, [], {}
+    for step in steps:
+        if step == "take":
+            port = pool.take(now)
+            if port is not None:
+                assert port not in out and now - given_back.get(port, -1.0) >= 1.0 and port % 2 == 0
+                out.append(port)
+        elif step == "wait":
+            now += 0.4
+        elif out:
+            port = out.pop(0)
+            if step == "give":
+                pool.give(port, now)
+                given_back[port] = now
+            elif step == "busy":
+                pool.busy(port, now)
+            else:
+                pool.put_back(port)
+        assert pool.free + pool.resting + pool.taken + len(out) == pool.total

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Address, Clock
 from ngcpd.store.db import Database
-from ngcpd.store.follower import Follower, Home, SqlHome
+from ngcpd.store.follower import Follower, Home, SetBack, SqlHome
 from ngcpd.store.journal import START, Journal, Position, Record
 from ngcpd.store.kv import KeyValue, KeyValueError
 from ngcpd.store.tables.runtime import registration
@@ -216,10 +216,13 @@ class RedisBindingHome:
     def _key(self, subscriber_id: int, ruid: str) -> str:
         return f"{self.PREFIX}{subscriber_id}:{ruid}"
 
-    def apply(self, records: Sequence[Record], upto: Position) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._apply(records, upto))
+    def apply(self, records: Sequence[Record], after: Position, upto: Position) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._apply(records, after, upto))
 
-    async def _apply(self, records: Sequence[Record], upto: Position) -> None:
+    async def _apply(self, records: Sequence[Record], after: Position, upto: Position) -> None:
+        mark = await self.position()
+        if mark < after:
+            raise SetBack(mark)
         now = self._clock.time()
         gone: list[str] = []
         commands: list[Deferred[Any]] = []

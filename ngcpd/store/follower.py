@@ -30,6 +30,14 @@ FIRST_RETRY = 0.2
 LAST_RETRY = 5.0
 
 
+class SetBack(Exception):
+    """The home's mark is older than what had been stored: the server crashed and lost its last commits, or was emptied."""
+
+    def __init__(self, mark: Position) -> None:
+        super().__init__(f"mark is back at {mark.epoch}/{mark.seq}")
+        self.mark = mark
+
+
 class Home(Protocol):
     """Where the records of a stream live in the end."""
 
@@ -39,8 +47,9 @@ class Home(Protocol):
     def position(self) -> Deferred[Position]:
         """The mark: the last record known to be in the home; `START` when there is none."""
 
-    def apply(self, records: Sequence[Record], upto: Position) -> Deferred[None]:
-        """Store `records` and advance the mark to `upto`: both or nothing, or in a way that doing it again changes nothing."""
+    def apply(self, records: Sequence[Record], after: Position, upto: Position) -> Deferred[None]:
+        """Store `records` and advance the mark to `upto`: both or nothing, or in a way that doing it again changes nothing. Errbacks
+        `SetBack`, with nothing stored, when the mark is below `after`."""
 
     def refuses(self, error: Exception) -> bool:
         """True when `error` is about what a record contains; False when trying again can help."""
@@ -79,17 +88,19 @@ class SqlHome:
         """The mark, inside a unit of work."""
         return read_mark(conn, self._node, self._stream)
 
-    def apply(self, records: Sequence[Record], upto: Position) -> Deferred[None]:
-        return self._db.run(self._unit, records, upto)
+    def apply(self, records: Sequence[Record], after: Position, upto: Position) -> Deferred[None]:
+        return self._db.run(self._unit, records, after, upto)
 
     def refuses(self, error: Exception) -> bool:
         # A value that cannot even be bound comes as a bare StatementError; its subclasses are mostly about the connection or the schema.
         return isinstance(error, (exc.DataError, exc.IntegrityError, msgspec.MsgspecError, ValueError)) or type(error) is exc.StatementError
 
-    def _unit(self, conn: sa.Connection, records: Sequence[Record], upto: Position) -> None:
+    def _unit(self, conn: sa.Connection, records: Sequence[Record], after: Position, upto: Position) -> None:
         # The connection may have broken during the commit of the attempt before this one: what the mark covers is there already.
         # (A mark of a later epoch than the records' own is a leftover of a lost journal, see Follower._locate.)
         mark = self.mark(conn)
+        if mark < after:
+            raise SetBack(mark)
         if mark.epoch <= upto.epoch:
             records = [r for r in records if r.position > mark]
         if records:
@@ -300,11 +311,14 @@ class Follower:
             self._take([record])
 
     async def _store(self, records: list[Record], upto: Position) -> bool | None:
-        """True: in the home. False: refused, see `_refusal`. None: the follower is stopping."""
+        """True: in the home. False: refused, see `_refusal`. None: not now, the follower is stopping or begins again further back."""
         retry = FIRST_RETRY
         while True:
             try:
-                await self.home.apply(records, upto)
+                await self.home.apply(records, self._applied, upto)
+            except SetBack as e:
+                self._go_back(e.mark)
+                return None
             except Exception as e:  # noqa: BLE001 - refused records are put aside, all else is logged and tried again
                 if records and self.home.refuses(e):
                     self._refusal = _words(e)
@@ -317,6 +331,16 @@ class Follower:
             if self._stopping:
                 return None
             retry = min(retry * 2, LAST_RETRY)
+
+    def _go_back(self, mark: Position) -> None:
+        """Read again from `mark` on, as far as the journal still has it."""
+        log.warning(
+            "home lost records it had stored, the journal gives them again",
+            stream=self.stream, home=self.home.name, mark=f"{mark.epoch}/{mark.seq}", stored=f"{self._applied.epoch}/{self._applied.seq}",
+        )  # fmt: skip
+        self._queue.clear()
+        self._feeding = False
+        self._read = self._applied = mark
 
     async def _put_aside(self, record: Record) -> bool:
         try:

@@ -27,6 +27,8 @@ __all__ = ["ALIVE", "CHECKPOINT", "START", "Journal", "JournalFull", "Position",
 
 SEGMENT_SIZE = 16 << 20
 SYNC_INTERVAL = 0.05
+SPARE = 1
+"""Closed segments that stay although nobody needs them."""
 CHECKPOINT = "checkpoint"
 """Stream of the records written by `on_checkpoint` functions."""
 ALIVE = "alive"
@@ -273,9 +275,10 @@ class Journal:
         return None
 
     def prune(self) -> None:
-        """Remove the segments that nobody needs. A stream without a follower keeps its segments."""
+        """Remove the segments that nobody needs. A stream without a follower keeps its segments; the newest closed one always stays, for a
+        home that loses its last commits in a crash."""
         keep = max((i for i, s in enumerate(self._segments) if s.checkpointed), default=0) if self._checkpoints else len(self._segments) - 1
-        for segment in self._segments[:keep]:
+        for segment in self._segments[: min(keep, len(self._segments) - 1 - SPARE)]:
             end = Position(segment.epoch, segment.last)
             for stream in segment.streams - UNFOLLOWED:
                 reader = self._readers.get(stream)

@@ -77,6 +77,7 @@ def test_killed_process_loses_nothing_it_had_answered(tmp_path: Path) -> None:
 @pytest.mark.peer
 @pytest_twisted.ensureDeferred
 async def test_mariadb_killed_under_load(tmp_path: Path) -> None:
+    """The test server flushes its log once a second only: what it loses by the kill has to come again out of the journal, too."""
     server = MariaDb()
     server.start()
     threads = ThreadExecutor(reactor, threads=3)
@@ -111,7 +112,7 @@ async def test_mariadb_killed_under_load(tmp_path: Path) -> None:
             await until(lambda: follower.idle, 30)
         found = db.read_here(lambda conn: list(conn.scalars(sa.select(acc.c.callid).order_by(acc.c.id))))
         assert found == [f"c{n}" for n in range(written)]
-        assert len([n for n in tmp_path.iterdir() if n.suffix == ".journal"]) == 1
+        assert len([n for n in tmp_path.iterdir() if n.suffix == ".journal"]) <= 2
         assert len(lines_with(lines, "warning", "home away")) == 1 and len(lines_with(lines, "info", "caught up")) == 1
         assert await follower.drain()
         await follower.stop()

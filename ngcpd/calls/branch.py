@@ -9,8 +9,7 @@ from twisted.internet.defer import Deferred
 from ngcpd.calls.dialog import Dialog, with_hops
 from ngcpd.calls.fields import content_fields, merge
 from ngcpd.calls.pair import Pair
-from ngcpd.media.sdp import BadSdp
-from ngcpd.media.session import NoPorts
+from ngcpd.media import BadSdp, NoPorts
 from ngcpd.routing.model import Branch
 from ngcpd.runtime.log import logger
 from ngcpd.sip.endpoint import Hop, NoRoute
@@ -27,7 +26,7 @@ log = logger("calls")
 class BranchLeg:
     """State of one branch: `open` until its client transaction has a final outcome. `code` and `response` keep that outcome."""
 
-    __slots__ = ("call", "spec", "side", "local_tag", "request", "tx", "pairs", "open", "cancelled", "code", "reason", "final")
+    __slots__ = ("call", "cancelled", "code", "final", "local_tag", "open", "pairs", "reason", "request", "side", "spec", "tx")
 
     def __init__(self, call: Call, spec: Branch, side: str) -> None:
         self.call = call
@@ -122,9 +121,6 @@ class BranchLeg:
     def failed(self, tx: ClientTransaction, kind: str) -> None:
         if not self.open:
             return
-        if kind == "expired" and not self.cancelled:
-            self.cancelled = True
-            tx.cancel([])
         if kind == "transport":
             self._ended(480, "Temporarily Unavailable", None)
         else:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ngcpd.calls.branch import BranchLeg, Silent
-from ngcpd.calls.dialog import Dialog, with_hops
+from ngcpd.calls.branch import BranchLeg
+from ngcpd.calls.dialog import Dialog
 from ngcpd.calls.fields import Fields, relayed
 from ngcpd.calls.media import CallMedia
 from ngcpd.calls.pair import Answered, Pair
-from ngcpd.media.sdp import BadSdp
-from ngcpd.media.session import NoPorts, Policy
+from ngcpd.media import BadSdp, NoPorts, Policy
+from ngcpd.media.types import Family
 from ngcpd.routing.model import CallContext, Deliver, MediaHints, Reject, Verdict
 from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Address
-from ngcpd.sip.endpoint import Hop, NoRoute
+from ngcpd.sip.endpoint import NoRoute
 from ngcpd.sip.errors import ParseError
-from ngcpd.sip.headers import parse_rseq
+from ngcpd.sip.fields import parse_rseq
 from ngcpd.sip.message import Response, reply
 from ngcpd.sip.stack import ServerTransaction
 from ngcpd.store.acc import AccEvent
+from ngcpd.store.journal import JournalFull
 
 if TYPE_CHECKING:
     from ngcpd.calls.engine import Calls
@@ -32,25 +33,25 @@ class Call:
     """One call. `final` is the status sent to the caller (0 = none yet), `pair` the winning pair once answered."""
 
     __slots__ = (
-        "calls",
-        "tx",
-        "request",
-        "ctx",
+        "answered_at",
+        "branches",
         "call_id",
         "call_id_b",
-        "token",
-        "media",
-        "branches",
-        "leg_fields",
+        "calls",
+        "ctx",
         "final",
-        "pair",
-        "to_tag",
-        "started",
-        "answered_at",
-        "over",
+        "leg_fields",
         "limit_timer",
-        "source",
+        "media",
+        "over",
+        "pair",
         "reliable_offered",
+        "request",
+        "source",
+        "started",
+        "to_tag",
+        "token",
+        "tx",
     )
 
     def __init__(self, calls: Calls, tx: ServerTransaction, ctx: CallContext) -> None:
@@ -243,18 +244,18 @@ class Call:
         if reason == "done":
             return
         if self.pair is not None and not self.pair.over:
-            self.calls.hang_up(self.pair, f"answer not acknowledged ({reason})")
+            self.calls.hang_up(self.pair, f"answer not acknowledged ({reason})", reason="timeout")
         elif not self.final:
             self._cancelled(None)
 
     # -------------------------------------------------------------------------------------------------------------- end
     def _too_long(self) -> None:
         if self.pair is not None:
-            self.calls.hang_up(self.pair, "longest duration reached")
+            self.calls.hang_up(self.pair, "longest duration reached", reason="timeout")
 
-    def _media_timeout(self, *_details: object) -> None:
+    def _media_timeout(self) -> None:
         if self.pair is not None and not self.pair.over:
-            self.calls.hang_up(self.pair, "no media")
+            self.calls.hang_up(self.pair, "no media", reason="timeout")
 
     def account(self, method: str, code: int, reason: str) -> bool:
         """Journal one accounting event (call processing 4.5); 401 and 407 are none. False when it could not be written."""
@@ -279,7 +280,7 @@ class Call:
         )
         try:
             self.calls.accounting.write(event)
-        except OSError as error:
+        except (OSError, JournalFull) as error:
             log.limited("journal", 10.0, "accounting event could not be journalled", call_id=self.call_id, why=str(error))
             return False
         return True
@@ -308,8 +309,9 @@ class Call:
 
 def policy(hints: MediaHints, family: int) -> Policy:
     """The relay's policy for the SDP sent to one party, from its preferences."""
-    forced = {"force_ipv4": "4", "force_ipv6": "6"}.get(hints.ipv46_for_rtpproxy, "auto")
-    return Policy(family=forced, interface=hints.rtp_interface or "default", strip_ice=hints.use_rtpproxy == "ice_strip_candidates", dst_family=family)
+    forced: Family = "4" if hints.ipv46_for_rtpproxy == "force_ipv4" else "6" if hints.ipv46_for_rtpproxy == "force_ipv6" else "auto"
+    strip = hints.use_rtpproxy == "ice_strip_candidates"
+    return Policy(family=forced, interface=hints.rtp_interface or "default", strip_ice=strip, dst_family=family)
 
 
 def rank(code: int) -> tuple[int, int]:
@@ -319,6 +321,3 @@ def rank(code: int) -> tuple[int, int]:
         return (0, code)
     weight = {486: 0, 603: 0, 487: 900, 408: 800, 480: 700, 401: 950, 407: 950}.get(code, code % 100 + 1)
     return (code // 100, weight)
-
-
-__all__ = ["Call", "Silent", "policy", "rank", "with_hops", "Hop"]

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 
 from ngcpd.runtime.ports import Address
-from ngcpd.sip.endpoint import Endpoint, Hop
+from ngcpd.sip.base import Message, Star
+from ngcpd.sip.endpoint import Endpoint, Hop, NoRoute
+from ngcpd.sip.flow import Flow
 from ngcpd.sip.headers import NameAddr
-from ngcpd.sip.message import STAR, Message, Request, Response
-from ngcpd.sip.transport import Flow
+from ngcpd.sip.message import Request, Response
 from ngcpd.sip.uri import Uri
 
 DialogId = tuple[str, str, str]
@@ -30,26 +31,28 @@ class Dialog:
     address it last spoke from (call processing 1.6)."""
 
     __slots__ = (
-        "endpoint",
-        "call_id",
-        "local",
-        "remote",
-        "local_tag",
-        "remote_tag",
-        "local_seq",
-        "remote_seq",
-        "routes",
-        "target",
-        "follow_source",
-        "flow",
-        "received",
-        "socket",
-        "contact_user",
-        "token",
         "_hops",
+        "call_id",
+        "contact_user",
+        "endpoint",
+        "flow",
+        "follow_source",
+        "local",
+        "local_seq",
+        "local_tag",
+        "received",
+        "remote",
+        "remote_seq",
+        "remote_tag",
+        "routes",
+        "socket",
+        "target",
+        "token",
     )
 
-    def __init__(self, endpoint: Endpoint, call_id: str, local: str, local_tag: str, remote: str, remote_tag: str, contact_user: str, token: str) -> None:
+    def __init__(
+        self, endpoint: Endpoint, call_id: str, local: str, local_tag: str, remote: str, remote_tag: str, contact_user: str, token: str
+    ) -> None:
         self.endpoint = endpoint
         self.call_id = call_id
         self.local = local
@@ -88,7 +91,8 @@ class Dialog:
     @classmethod
     def uac(cls, endpoint: Endpoint, request: Request, response: Response, contact_user: str, token: str) -> Dialog:
         """The dialog made by `response` to our own `request`."""
-        dialog = cls(endpoint, request.call_id, without_tag(request.from_), request.from_tag, without_tag(request.to), response.to_tag, contact_user, token)
+        local, remote = without_tag(request.from_), without_tag(request.to)
+        dialog = cls(endpoint, request.call_id, local, request.from_tag, remote, response.to_tag, contact_user, token)
         dialog.local_seq = request.cseq
         dialog.target = request.ruri
         dialog.accept(response)
@@ -104,7 +108,7 @@ class Dialog:
     def refresh_target(self, message: Message) -> None:
         """RFC 3261 12.2: the Contact of a target refresh request or its 2xx."""
         contacts = message.contacts
-        if contacts is STAR or not contacts:
+        if isinstance(contacts, Star) or not contacts:
             return
         uri = contacts[0].uri
         if self.target is None or str(uri) != str(self.target):
@@ -126,7 +130,7 @@ class Dialog:
             return self._hops
         next_hop = self.routes[0].uri if self.routes else self.target
         if next_hop is None:
-            raise ValueError("dialog without remote target")
+            raise NoRoute("dialog without remote target")
         flow = self.flow if self.follow_source and not self.routes else None
         if flow is not None and not flow.alive:
             flow = None
@@ -171,8 +175,8 @@ def with_hops(dialog: Dialog, fn: Callable[[list[Hop]], None], failed: Callable[
     """Call `fn(hops)` now when no DNS is needed, else when the answer is there; `failed(reason)` when there is no way."""
     try:
         hops = dialog.hops()
-    except (LookupError, ValueError, OSError) as error:
-        failed(str(error))
+    except NoRoute as error:
+        failed(error.reason)
         return
     if isinstance(hops, Deferred):
         hops.addCallbacks(fn, lambda failure: failed(failure.getErrorMessage()))

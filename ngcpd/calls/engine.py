@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -14,16 +14,15 @@ from ngcpd.calls.dialog import DialogId
 from ngcpd.calls.fields import content_fields, merge
 from ngcpd.calls.model import CallSettings, Side
 from ngcpd.calls.pair import Pair
-from ngcpd.media.sdp import BadSdp
-from ngcpd.media.session import Engine, NoPorts
+from ngcpd.media import BadSdp, Engine, NoPorts
 from ngcpd.registrar.source import Source
 from ngcpd.routing.model import CallContext, Reject, Verdict
 from ngcpd.routing.pipeline import Pipeline
 from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Clock, Rng
+from ngcpd.sip.flow import Flow
 from ngcpd.sip.message import Request, reply
 from ngcpd.sip.stack import ServerTransaction, Stack
-from ngcpd.sip.transport import Flow
 from ngcpd.store.acc import Accounting
 
 log = logger("calls")
@@ -49,7 +48,6 @@ class Calls:
         self.on_over: list[Any] = []
         self.accepting = True
         self._idle: list[Deferred[None]] = []
-        self.recent: deque[float] = deque(maxlen=1)
 
     # ------------------------------------------------------------------------------------------------------- entrances
     def invite(self, tx: ServerTransaction, source: Source) -> None:
@@ -77,7 +75,7 @@ class Calls:
         call.decided(verdict)
 
     def _routing_failed(self, failure: Failure, call: Call) -> None:
-        log.error("routing failed", call_id=call.call_id, why=failure.getErrorMessage(), kind=failure.type.__name__)
+        log.error("routing failed", call_id=call.call_id, why=failure.getErrorMessage(), kind=type(failure.value).__name__)
         call.reject(500, "Server Internal Error")
 
     def _remember(self, ctx: CallContext, call_id: str) -> None:
@@ -104,9 +102,7 @@ class Calls:
         waiting = pair.acks.pop((side, request.cseq), None)
         if waiting is None:
             return True  # repeated
-        server = waiting.server
-        assert isinstance(server, ServerTransaction)
-        server.acked()
+        waiting.server.acked()
         pair.dialog(side).heard(flow)
         out = waiting.side_out
         try:
@@ -135,8 +131,8 @@ class Calls:
         """Keep an ended pair's identifiers so that a crossing BYE and a late ACK find their dialog."""
         self.stack.wheel.after(LINGER, self.unregister, pair)
 
-    def hang_up(self, pair: Pair, why: str) -> None:
-        """End an established call from here: BYE to both sides, accounting, media."""
+    def hang_up(self, pair: Pair, why: str, *, reason: str = "OK") -> None:
+        """End an established call from here: BYE to both sides, accounting (`reason` is the BYE row's `sip_reason`), media."""
         if pair.over:
             return
         log.info("call ended by the platform", call_id=pair.call.call_id, why=why)
@@ -145,10 +141,7 @@ class Calls:
         for relay in list(pair.relays):
             relay.abandon()
         pair.flush_acks()
-        for server in [w.server for w in pair.acks.values()]:
-            if isinstance(server, ServerTransaction):
-                server.acked()
-        pair.call.ended(200, "timeout" if "not" in why or "no media" in why else "OK")
+        pair.call.ended(200, reason)
         self.linger(pair)
         for side in (Side.A, Side.B):
             indialog.send_bye(self, pair, side, why)
@@ -177,7 +170,8 @@ class Calls:
                     "caller": f"{names.src_user}@{names.src_domain}",
                     "callee": f"{names.dst_user}@{names.dst_domain}",
                     "dialled": names.dst_ouser,
-                    "since": round(call.started, 3),
+                    "started": round(call.started, 3),
+                    "answered": round(call.answered_at, 3) if call.answered_at else None,
                     "duration": round(now - call.answered_at, 3) if call.answered_at else 0.0,
                     "branches": len(call.branches),
                 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ngcpd.routing.headers import passed_fields
-from ngcpd.sip.message import Message
+from ngcpd.sip.base import Message
 
 Fields = list[tuple[str, str]]
 
@@ -37,12 +37,18 @@ _LEG = frozenset(
 # Option tags that would speak of the other leg's dialog, which the receiver does not know (replaces, join, tdialog) or of hop-by-hop
 # registration matters. They are taken out of Supported and Require.
 _OPTIONS_NOT_PASSED = frozenset({"replaces", "join", "tdialog", "outbound", "path", "gruu", "norefersub"})
-_REBUILT = frozenset({"Rseq", "RSeq", "Rack", "RAck", "Via", "From", "To", "Call-ID", "CSeq", "Contact", "Max-Forwards", "Content-Length", "Route", "Record-Route"})
+_REBUILT = frozenset(
+    {"RSeq", "RAck", "Via", "From", "To", "Call-ID", "CSeq", "Contact", "Max-Forwards", "Content-Length", "Route", "Record-Route"}
+)
+
+
+def _describes_body(name: str) -> bool:
+    return (name.startswith("Content-") and name != "Content-Length") or name == "MIME-Version"
 
 
 def content_fields(message: Message) -> Fields:
     """The fields that describe the body."""
-    return [(n, v) for n, v in message.fields if (n.startswith("Content-") and n != "Content-Length") or n == "MIME-Version"]
+    return [(n, v) for n, v in message.fields if _describes_body(n)]
 
 
 def filter_options(value: str, drop: Iterable[str] = ()) -> str:
@@ -82,6 +88,5 @@ def relayed(message: Message, *, drop_options: Iterable[str] = (), body: bool = 
     """Everything of a message that goes on to the other leg, apart from what the leg writes itself. With `body=False` the fields that
     describe the body are left out."""
     leg = [(n, v) for n, v in message.fields if n in _LEG]
-    return merge(leg, passed_fields(message), content_fields(message) if body else (), drop_options=drop_options) if body else [
-        (n, v) for n, v in merge(leg, passed_fields(message), drop_options=drop_options) if not n.startswith("Content-") and n != "MIME-Version"
-    ]
+    passed = [(n, v) for n, v in passed_fields(message) if not _describes_body(n)]
+    return merge(leg, passed, content_fields(message) if body else (), drop_options=drop_options)

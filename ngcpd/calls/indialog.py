@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from ngcpd.calls.branch import Silent
 from ngcpd.calls.dialog import with_hops
 from ngcpd.calls.fields import Fields, relayed
+from ngcpd.calls.media import is_sdp
 from ngcpd.calls.model import ALLOW, Side
 from ngcpd.calls.pair import Answered, Pair
-from ngcpd.media.sdp import BadSdp
-from ngcpd.media.session import NoPorts
+from ngcpd.media import BadSdp, NoPorts
 from ngcpd.runtime.log import logger
 from ngcpd.sip.endpoint import Hop
 from ngcpd.sip.errors import ParseError
-from ngcpd.sip.headers import RAck
+from ngcpd.sip.fields import RAck
 from ngcpd.sip.message import Response, reply
 from ngcpd.sip.stack import ClientTransaction, ServerTransaction
 
@@ -30,7 +30,7 @@ REFUSED = frozenset({"REFER", "REGISTER", "PUBLISH", "SUBSCRIBE"})
 class Relay:
     """One request on its way: `server` on the side it came from, `client` on the other."""
 
-    __slots__ = ("calls", "pair", "side", "server", "client", "done", "cancelled")
+    __slots__ = ("calls", "cancelled", "client", "done", "pair", "server", "side")
 
     def __init__(self, calls: Calls, pair: Pair, side: str, server: ServerTransaction) -> None:
         self.calls = calls
@@ -79,6 +79,11 @@ class Relay:
         if self.client is not None:
             self.client.cancel([])
 
+    def server_ended(self, reason: str) -> None:
+        """The answer to a re-INVITE was never acknowledged: the dialog is of no use any more (RFC 3261 14.2)."""
+        if reason != "done":
+            self.calls.hang_up(self.pair, f"answer to re-INVITE not acknowledged ({reason})", reason="timeout")
+
     # ------------------------------------------------------------------------------------------------ ClientUser door
     def response(self, tx: ClientTransaction, response: Response) -> None:
         if response.status == 100:
@@ -111,11 +116,13 @@ class Relay:
             return
         if status >= 200:
             self._over()
+            if status >= 300 and is_sdp(request):
+                pair.call.media.revert(pair.media_side(self.side))
             if request.method == "INVITE" and status < 300:
                 pair.acks[(self.side, request.cseq)] = Answered(self.server, out, tx.request.cseq)
         self._answer(status, response.reason, relayed(response, body=bool(body)), body)
         if status in (408, 481) and pair.confirmed:
-            self.calls.hang_up(pair, f"{status} inside the dialog")
+            self.calls.hang_up(pair, f"{status} inside the dialog", reason="timeout")
 
     def failed(self, tx: ClientTransaction | None, kind: str) -> None:
         if self.done:
@@ -123,7 +130,7 @@ class Relay:
         code, reason = (480, "Temporarily Unavailable") if kind == "transport" else (408, "Request Timeout")
         self.finish(code, reason)
         if self.pair.confirmed:
-            self.calls.hang_up(self.pair, f"other leg does not answer ({kind})")
+            self.calls.hang_up(self.pair, f"other leg does not answer ({kind})", reason="timeout")
 
     # -------------------------------------------------------------------------------------------------------- answer
     def _answer(self, status: int, reason: str, fields: Fields, body: bytes = b"") -> None:
@@ -196,7 +203,7 @@ def reinvite(calls: Calls, pair: Pair, side: str, tx: ServerTransaction) -> None
     tx.respond(reply(request, 100, "Trying"))
     relay = Relay(calls, pair, side, tx)
     tx.on_cancel = relay.cancel
-    tx.on_end = lambda reason: reason != "done" and calls.hang_up(pair, f"answer to re-INVITE not acknowledged ({reason})")
+    tx.on_end = relay.server_ended
     relay.forward()
 
 

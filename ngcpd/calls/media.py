@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ngcpd.media.session import Engine, Policy, Session
-from ngcpd.runtime.log import logger
-from ngcpd.runtime.ports import Address
-from ngcpd.sip.message import Message
+from collections.abc import Callable
 
-log = logger("calls")
+from ngcpd.media import Engine, Policy, Session
+from ngcpd.runtime.ports import Address
+from ngcpd.sip.base import Message
 
 
 def is_sdp(message: Message) -> bool:
@@ -19,7 +18,7 @@ class CallMedia:
     """The media of one call. `relay=False`: bodies pass untouched (`use_rtpproxy=never` of either party). Raises what `Session.rewrite`
     raises: NoPorts, BadSdp."""
 
-    __slots__ = ("engine", "call_id", "relay", "policies", "session", "on_timeout")
+    __slots__ = ("call_id", "engine", "on_timeout", "policies", "relay", "session")
 
     def __init__(self, engine: Engine, call_id: str) -> None:
         self.engine = engine
@@ -27,7 +26,7 @@ class CallMedia:
         self.relay = True
         self.policies: dict[str, Policy] = {}
         self.session: Session | None = None
-        self.on_timeout: object = None
+        self.on_timeout: Callable[[], object] | None = None
 
     def pass_body(self, message: Message, src: str, dst: str, source: Address | None) -> bytes:
         """The body of `message`, sent by `src` from `source`, as it goes on to `dst`."""
@@ -36,7 +35,7 @@ class CallMedia:
         session = self.session
         if session is None:
             session = self.session = self.engine.session(self.call_id)
-            if callable(self.on_timeout):
+            if self.on_timeout is not None:
                 session.on_timeout(self.on_timeout)
         return session.rewrite(message.body, src, dst, self.policies.get(dst, Policy()), source=source)
 
@@ -44,6 +43,11 @@ class CallMedia:
         """The caller exchanges media with this branch from now on."""
         if self.session is not None:
             self.session.select(side)
+
+    def revert(self, side: str) -> None:
+        """The last offer of `side` was refused by the other end."""
+        if self.session is not None:
+            self.session.revert(side)
 
     def drop(self, side: str) -> None:
         """A branch is gone: its ports are free."""
@@ -54,5 +58,4 @@ class CallMedia:
         """Free all ports; what flowed is logged once."""
         session, self.session = self.session, None
         if session is not None:
-            for counters in session.close():
-                log.debug("media ended", call_id=self.call_id, counters=counters)
+            session.close()

@@ -8,7 +8,7 @@ from ngcpd.calls.dialog import Dialog, with_hops
 from ngcpd.calls.reliable import ReliableProvisionals
 from ngcpd.runtime.log import logger
 from ngcpd.sip.endpoint import Hop
-from ngcpd.sip.message import Request
+from ngcpd.sip.stack import ServerTransaction
 
 if TYPE_CHECKING:
     from ngcpd.calls.call import Call
@@ -22,7 +22,7 @@ class Pair:
 
     `acks` maps (side, CSeq number on that side) of an answered INVITE to the `Answered` that waits for its ACK."""
 
-    __slots__ = ("call", "branch_side", "a", "b", "confirmed", "over", "reliable", "relays", "acks", "first_cseq_b", "sent_acks")
+    __slots__ = ("a", "acks", "b", "branch_side", "call", "confirmed", "first_cseq_b", "over", "relays", "reliable", "sent_acks")
 
     def __init__(self, call: Call, branch_side: str, a: Dialog, b: Dialog) -> None:
         self.call = call
@@ -35,7 +35,7 @@ class Pair:
         self.relays: list[Relay] = []
         self.first_cseq_b = b.local_seq
         self.acks: dict[tuple[str, int], Answered] = {}
-        self.sent_acks: dict[tuple[str, int], tuple[Request, list[Hop]]] = {}
+        self.sent_acks: dict[tuple[str, int], tuple[bytes, list[Hop]]] = {}
 
     def dialog(self, side: str) -> Dialog:
         return self.a if side == "a" else self.b
@@ -50,11 +50,10 @@ class Pair:
         dialog = self.dialog(side)
 
         def go(hops: list[Hop]) -> None:
-            request = dialog.request("ACK", hops[0], fields, body, cseq=cseq)
-            self.sent_acks[(side, cseq)] = (request, hops)
+            data = self.call.calls.stack.send_ack(dialog.request("ACK", hops[0], fields, body, cseq=cseq), hops)
+            self.sent_acks[(side, cseq)] = (data, hops)
             while len(self.sent_acks) > 4:
                 del self.sent_acks[next(iter(self.sent_acks))]
-            self.call.calls.stack.send_ack(request, hops)
 
         with_hops(dialog, go, lambda why: log.warning("ACK could not be sent", call_id=self.call.call_id, why=why))
 
@@ -62,13 +61,14 @@ class Pair:
         """The 2xx came again: its ACK was lost, or has not been sent yet because the other end's is still to come."""
         kept = self.sent_acks.get((side, cseq))
         if kept is not None:
-            self.call.calls.stack.send_ack(kept[0].copy(), kept[1])
+            self.call.calls.stack.repeat(*kept)
 
     def flush_acks(self) -> None:
-        """Before ending: acknowledge what was answered and not acknowledged yet."""
-        for waiting in list(self.acks.values()):
-            self.send_ack(waiting.side_out, waiting.cseq_out, [], b"")
-        self.acks.clear()
+        """Before ending: acknowledge what was answered and not acknowledged yet, stop repeating the answer."""
+        waiting, self.acks = self.acks, {}
+        for answered in waiting.values():
+            answered.server.acked()
+            self.send_ack(answered.side_out, answered.cseq_out, [], b"")
 
     def end_early(self) -> None:
         """The branch failed before the answer: forget its dialogs."""
@@ -82,9 +82,9 @@ class Pair:
 class Answered:
     """An INVITE that was answered 2xx on one side and waits there for the ACK, which then goes on to the other side."""
 
-    __slots__ = ("server", "side_out", "cseq_out")
+    __slots__ = ("cseq_out", "server", "side_out")
 
-    def __init__(self, server: object, side_out: str, cseq_out: int) -> None:
+    def __init__(self, server: ServerTransaction, side_out: str, cseq_out: int) -> None:
         self.server = server
         self.side_out = side_out
         self.cseq_out = cseq_out

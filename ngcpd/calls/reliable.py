@@ -19,7 +19,7 @@ MAX_RSEQ = 2**31 - 1
 class ReliableProvisionals:
     """The reliable responses of one early dialog pair."""
 
-    __slots__ = ("pair", "next_rseq", "last_theirs", "ours", "waiting", "timer", "interval", "waited")
+    __slots__ = ("interval", "last_theirs", "next_rseq", "ours", "pair", "timer", "waited", "waiting")
 
     def __init__(self, pair: Pair) -> None:
         self.pair = pair

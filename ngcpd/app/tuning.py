@@ -1,0 +1,111 @@
+"""From the operator's settings to the small settings values of each room."""
+
+from __future__ import annotations
+
+from ngcpd.calls.model import CallSettings
+from ngcpd.config.listeners import SipListener, sip_listeners
+from ngcpd.config.node import Node
+from ngcpd.config.settings import Settings
+from ngcpd.media import Interface
+from ngcpd.media import Settings as MediaSettings
+from ngcpd.registrar.settings import AuthSettings, KeepaliveSettings, RegistrarSettings
+from ngcpd.routing.model import LoopSettings, RoutingSettings
+from ngcpd.sip.stack import Limits, Timers
+
+
+def timers(settings: Settings) -> Timers:
+    sip = settings.ngcpd.sip
+    return Timers(t1=sip.t1 / 1000, t2=sip.t2 / 1000, t4=sip.t4 / 1000, linger=sip.linger / 1000)
+
+
+def limits(settings: Settings) -> Limits:
+    sip = settings.ngcpd.sip
+    return Limits(
+        connections=settings.kamailio.lb.tcp_max_connections,
+        connection_idle=float(sip.idle_timeout),
+        connect_timeout=float(sip.connect_timeout),
+        message=sip.max_message,
+        transactions=sip.max_transactions,
+        tls_verify=sip.tls_verify,
+    )
+
+
+def auth(settings: Settings) -> AuthSettings:
+    sip = settings.ngcpd.sip
+    return AuthSettings(qop=sip.qop == "auth", sha256=sip.sha256, ignore_auth_realm=settings.kamailio.proxy.ignore_auth_realm)
+
+
+def registrar(settings: Settings) -> RegistrarSettings:
+    proxy = settings.kamailio.proxy
+    return RegistrarSettings(
+        default_expires=proxy.default_expires,
+        default_expires_range=proxy.default_expires_range,
+        min_expires=proxy.min_expires,
+        max_expires=proxy.max_expires,
+        max_registrations=proxy.max_registrations_per_subscriber,
+    )
+
+
+def keepalive(settings: Settings) -> KeepaliveSettings:
+    proxy = settings.kamailio.proxy
+    return KeepaliveSettings(interval=float(proxy.natping_interval), from_uri=proxy.natping_from)
+
+
+def calls(settings: Settings) -> CallSettings:
+    proxy, sip = settings.kamailio.proxy, settings.ngcpd.sip
+    sbc = settings.sems.sbc
+    longest = [float(proxy.dlg_timeout)] + ([float(sbc.calltimer_max)] if sbc.calltimer_enable else [])
+    return CallSettings(
+        fr_timer=proxy.tm.fr_timer / 1000,
+        fr_inv_timer=proxy.tm.fr_inv_timer / 1000,
+        max_duration=min(longest),
+        max_forwards=settings.kamailio.lb.max_forwards,
+        server=sip.server_header,
+        t1=sip.t1 / 1000,
+        t2=sip.t2 / 1000,
+        traces=settings.ngcpd.calls.traces,
+    )
+
+
+def media(settings: Settings) -> MediaSettings:
+    rtp, own = settings.rtpproxy, settings.ngcpd.media
+    return MediaSettings(
+        min_port=rtp.minport,
+        max_port=rtp.maxport,
+        rtp_timeout=float(rtp.rtp_timeout),
+        rtp_timeout_onhold=float(rtp.rtp_timeout_onhold),
+        final_timeout=float(rtp.final_timeout),
+        max_sessions=rtp.max_sessions,
+        quarantine=own.quarantine,
+        window=own.learning_window,
+        batch=own.batch,
+    )
+
+
+def media_interfaces(node: Node) -> list[Interface]:
+    """Each logical media interface with its addresses, the default one first; an address belongs to the first interface that has it."""
+    found = node.rtp_interfaces()
+    default = found.pop("default", [])
+    names = sorted(found, key=lambda name: found[name] != default)
+    out: dict[str, Interface] = {}
+    for name in names:
+        for bound in found[name]:
+            out.setdefault(bound.address, Interface(name, bound.address, bound.advertised))
+    return list(out.values())
+
+
+def routing(settings: Settings, node: Node, listeners: list[SipListener]) -> RoutingSettings:
+    proxy = settings.kamailio.proxy
+    addresses = {(s.address, s.port) for s in listeners} | {(s.advertised, s.port) for s in listeners if s.advertised}
+    loop = proxy.loop_detection
+    return RoutingSettings(
+        own_addresses=frozenset(addresses),
+        own_sockets=frozenset(str(s) for s in listeners),
+        early_rejects={key: (r.code, r.reason) for key, r in proxy.early_rejects.items()},
+        keep_original_to=proxy.keep_original_to,
+        allow_refer_method=proxy.allow_refer_method,
+        loop=LoopSettings(loop.enable, float(loop.expire), loop.max),
+    )
+
+
+__all__ = ["auth", "calls", "keepalive", "limits", "media", "media_interfaces", "registrar", "routing", "sip_listeners", "timers"]

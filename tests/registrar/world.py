@@ -91,7 +91,8 @@ class FakeDirectory:
         return self.domains.get(name.lower())
 
     def user_id(self, domain_name: str, username: str) -> int | None:
-        return next((s.id for s in self.subs.values() if (s.domain, s.username) == (domain_name.lower(), username) and s.status != "terminated"), None)
+        wanted = (domain_name.lower(), username)
+        return next((s.id for s in self.subs.values() if (s.domain, s.username) == wanted and s.status != "terminated"), None)
 
     def number(self, e164: str) -> NumberEntry | None:
         return self.numbers.get(e164)
@@ -211,12 +212,12 @@ def split(data: bytes) -> list[bytes]:
 class Device:
     """Sends text from one address over UDP or one TCP connection."""
 
-    def __init__(self, world: World, address: Address, user: str = "testuser1003", password: str = "testuser", domain: str = "spce.test", tcp: bool = False) -> None:
+    def __init__(self, world: World, address: Address, user: str = "testuser1003", password: str = "testuser", *, tcp: bool = False) -> None:
         self.world = world
         self.address = address
         self.user = user
         self.password = password
-        self.domain = domain
+        self.domain = "spce.test"
         self.tcp = tcp
         self.inbox: list[Reply] = []
         self.lost = ""
@@ -283,10 +284,9 @@ class Device:
         assert answers, f"no answer to {method}"
         return answers[-1]
 
-    def digest(self, challenge: str, method: str, uri: str, *, qop: bool = False, nc: int = 1, user: str = "", password: str = "", realm: str = "") -> str:
+    def digest(self, challenge: str, method: str, uri: str, *, qop: bool = False, nc: int = 1, password: str = "") -> str:
         params = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-        user = user or self.user
-        realm = realm or params["realm"]
+        user, realm = self.user, params["realm"]
         h = sha256 if "SHA-256" in challenge else md5
         ha1 = h(f"{user}:{realm}:{password or self.password}")
         ha2 = h(f"{method}:{uri}")

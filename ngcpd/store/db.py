@@ -126,10 +126,17 @@ class Database:
     # ---------------------------------------------------------------------------------------------------------------- inside
     def _start(self, readonly: bool, fn: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]) -> Deferred[T]:
         done: Deferred[T] = Deferred()
-        work = self.executor.run(self._work, readonly, fn, args, kwargs)
-        work.addCallbacks(self._succeeded, self._failed, callbackArgs=(done,), errbackArgs=(done,))
-        work.addErrback(_lost)
+        work = self.executor.run(self._caught, readonly, fn, args, kwargs)
+        work.addErrback(_not_run)
+        work.addCallback(self._finished, done)
+        work.addErrback(_hook_failed)
         return done
+
+    def _caught(self, readonly: bool, fn: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[T, bool] | Exception:
+        try:
+            return self._work(readonly, fn, args, kwargs)
+        except Exception as error:  # noqa: BLE001 - whatever the unit of work raised is handed to whoever waits for it
+            return error
 
     def _work(self, readonly: bool, fn: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[T, bool]:
         """Runs on a pool thread: the result of `fn`, and whether it wrote change notices."""
@@ -153,28 +160,40 @@ class Database:
                     raise
                 raise StoreUnavailable(reason(error)) from None
 
-    def _succeeded(self, outcome: tuple[T, bool], done: Deferred[T]) -> None:
-        result, noted = outcome
+    def _finished(self, outcome: tuple[T, bool] | Exception, done: Deferred[T]) -> None:
+        """On the reactor: note whether the database is there, answer, then tell that there are notices."""
+        if isinstance(outcome, _NotRun):
+            done.errback(StoreUnavailable(str(outcome)))
+            return
+        if isinstance(outcome, Exception):
+            if isinstance(outcome, StoreUnavailable) and not self._away:
+                self._away = True
+                log.warning("store is not available; work that needs it fails until it is back", url=self._name(), reason=str(outcome))
+            done.errback(outcome)
+            return
         if self._away:
             self._away = False
             log.info("store is back", url=self._name())
+        result, noted = outcome
         done.callback(result)
         if noted:
-            for hook in self.changed:
+            for hook in list(self.changed):
                 hook()
-
-    def _failed(self, failure: Failure, done: Deferred[T]) -> None:
-        if isinstance(failure.value, StoreUnavailable) and not self._away:
-            self._away = True
-            log.warning("store is not available; work that needs it fails until it is back", url=self._name(), reason=failure.getErrorMessage())
-        done.errback(failure)
 
     def _name(self) -> str:
         return self.engine.url.render_as_string(hide_password=True)
 
 
-def _lost(failure: Failure) -> None:
-    """A hook of `changed` raised: the unit of work itself is done."""
+class _NotRun(Exception):
+    """The executor refused the work (full, stopped)."""
+
+
+def _not_run(failure: Failure) -> _NotRun:
+    return _NotRun(f"no thread for database work: {failure.getErrorMessage()}")
+
+
+def _hook_failed(failure: Failure) -> None:
+    """One of `changed` raised; the unit of work itself is done and answered."""
     log.error("fault after a unit of work", reason=failure.getErrorMessage())
 
 

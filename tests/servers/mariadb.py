@@ -57,7 +57,7 @@ class MariaDb:
                     "--innodb-buffer-pool-size=32M",
                     "--innodb-log-file-size=16M",
                     "--skip-innodb-doublewrite",
-                    "--innodb-flush-log-at-trx-commit=0",
+                    "--innodb-flush-log-at-trx-commit=2",  # commits survive `kill`
                     *self._user,
                 ],
                 stdout=log,

@@ -162,17 +162,18 @@ class Accounting:
     def recover(self) -> int:
         """Close the calls that an earlier run left open: a BYE row each, stamped with the moment that run was last alive, reason `timeout`.
 
-        Blocks (reads the journal); call it once after `Journal.open` and before anything is written. The number of calls closed.
-        Raises `JournalFull`, OSError.
+        Blocks (reads the journal, waits for the disk) and may run on a thread; call it once after `Journal.open` and before any follower
+        runs or anything is written. The number of calls closed. Raises `JournalFull`, OSError.
         """
         for record in self._journal.replay():
             self._replay(record)
         calls = list(self._open.values())
-        for call in calls:
-            self.write(self._closing(call))
+        with self._journal.blocking():
+            for call in calls:
+                self.write(self._closing(call))
+            self._journal.checkpoint()
         if calls:
             log.warning("calls of an earlier run closed", calls=len(calls))
-        self._journal.checkpoint()
         return len(calls)
 
     def _replay(self, record: Record) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -102,6 +103,7 @@ class Journal:
         self._waiters: list[Deferred[None]] = []
         self._retired: list[AppendFile] = []
         self._closed = False
+        self._held = False
         self.epoch = 0
         self._seq = 0
 
@@ -144,6 +146,19 @@ class Journal:
     def read(self, name: str) -> list[Record]:
         """The records of one segment; blocks, run it on the Executor. May be used while the segment grows."""
         return decode(self._disk.read(f"{self._directory}/{name}"), int(name[:16])).records
+
+    @contextmanager
+    def blocking(self) -> Iterator[None]:
+        """For the start: what is appended inside sets no timer, so it may run on a thread, and is durable at the end. Raises OSError."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self._dirty:
+            retired, self._retired = self._retired, []
+            _make_durable(retired, self._file)
+            self._dirty = False
 
     def fetch(self, name: str) -> Deferred[list[Record]]:
         """`read` on the Executor."""
@@ -293,7 +308,7 @@ class Journal:
     # --------------------------------------------------------------------------------------------------------------- sync
     def _touch(self) -> None:
         self._dirty = True
-        if self._timer is None and not self._syncing:
+        if self._timer is None and not self._syncing and not self._held:
             self._timer = self._clock.call_later(self._sync_interval, self._sync)
 
     def _sync(self) -> None:

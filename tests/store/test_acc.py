@@ -287,6 +287,31 @@ def test_recovery_interrupted_and_repeated(memory_house: House) -> None:
     assert sorted(byes) == [f"c{n}" for n in range(10)]
 
 
+def test_recovery_touches_no_timer_and_is_durable(memory_house: House) -> None:
+    """It runs on a thread at start, where the reactor's timers are out of reach."""
+    house = memory_house
+    for n in range(50):
+        house.write("INVITE", f"c{n}")
+
+    class NoTimers(SimClock):
+        def call_later(self, *_: Any) -> Any:
+            raise AssertionError("timer set")
+
+    clock = NoTimers(house.clock.time() + 1)
+    journal = Journal(house.disk, clock, InlineExecutor(), "/j", "self", segment_size=1000)
+    journal.open()
+    before = house.disk.syncs
+    assert Accounting(journal, clock).recover() == 50
+    assert house.disk.syncs > before + 5  # each segment it filled, and the last
+    assert not journal._dirty
+    house.disk.sync_error = OSError(5, "Input/output error")
+    house.write("INVITE", "late")
+    journal = Journal(house.disk, NoTimers(house.clock.time() + 2), InlineExecutor(), "/j", "self")
+    journal.open()
+    with pytest.raises(OSError):
+        Accounting(journal, clock).recover()
+
+
 def test_full_disk_is_the_callers_affair(memory_house: House) -> None:
     house = memory_house
     house.disk.room = 0

@@ -61,12 +61,13 @@ class ReactorDns:
         self._resolver: Any = None
 
     def lookup(self, name: str, rtype: str) -> Deferred[Sequence[DnsRecord]]:
-        """Records of one type; an empty list for "no such name" and "no such record"; errbacks on server failure and time-out."""
+        """Records of one type; an empty list for "no such name" and "no such record"; errbacks on server failure and time-out. ValueError for a
+        name that can not be written in DNS."""
         if rtype in ("A", "AAAA"):
             known = self._from_hosts(name, 4 if rtype == "A" else 6)
             if known:
                 return succeed(known)
-        query = dns.Query(name.encode("idna") if not name.isascii() else name.encode("ascii"), _CODES[rtype], dns.IN)
+        query = dns.Query(_encoded(name), _CODES[rtype], dns.IN)
         found: Deferred[Any] = self._get().query(query, TIMEOUTS)
         return found.addCallbacks(self._records, self._nothing, callbackArgs=(rtype,))
 
@@ -121,6 +122,14 @@ def _record(header: Any, rtype: str) -> DnsRecord:
     return DnsRecord(
         rtype, _text(payload.replacement.name), ttl, payload.order, payload.preference, 0, _text(payload.service.string), _text(payload.flags.string)
     )
+
+
+def _encoded(name: str) -> bytes:
+    encoded = name.rstrip(".").encode("ascii" if name.isascii() else "idna")
+    labels = encoded.split(b".")
+    if len(encoded) > 253 or not all(0 < len(label) < 64 for label in labels):
+        raise ValueError("not a name for DNS")
+    return encoded
 
 
 def _text(name: bytes) -> str:

@@ -29,7 +29,6 @@ RECEIVE_BUFFER = 4 << 20
 BACKLOG = 1024
 HANDSHAKE_SECONDS = 10.0
 HALF_CLOSED_SECONDS = 2.0  # for answers on their way to a peer that has closed its direction
-PAUSE_AT = 1 << 16  # bytes; Twisted's own mark for telling a producer to pause
 
 log = logger("runtime")
 Receive = Callable[[bytes, Address], None]
@@ -126,12 +125,9 @@ def reason_of(failure: Failure) -> str:
     return f"{type(value).__name__}: {value}"
 
 
-@implementer(interfaces.IHalfCloseableProtocol, interfaces.IHandshakeListener, interfaces.IPushProducer)
+@implementer(interfaces.IHalfCloseableProtocol, interfaces.IHandshakeListener)
 class StreamProtocol(Protocol):
-    """One connection: runtime.ports.Stream for the one side, a Twisted protocol for the other.
-
-    `pending` is an estimate: 0 as long as less than 64 KiB wait in Twisted's buffer, then that and what was written since.
-    """
+    """One connection: runtime.ports.Stream for the one side, a Twisted protocol for the other."""
 
     def __init__(self, net: ReactorNet, handler: StreamHandler, secure: bool) -> None:
         self.net = net
@@ -142,24 +138,23 @@ class StreamProtocol(Protocol):
         self._wire: Any = None
         self._up = False
         self._ended = False
-        self._pending = 0
+        self._tcp: Any = None
         self._timer: Any = None
         self._reason = ""
 
     # ---- Stream
     def write(self, data: bytes) -> None:
         if self._up and not self._ended:
-            if self._pending:
-                self._pending += len(data)
             self._wire.write(data)
 
     def pending(self) -> int:
-        return self._pending
+        """What waits in Twisted's buffers (TLS hands its records on at once, so they are below it too)."""
+        tcp = self._tcp
+        return 0 if self._ended or tcp is None else len(tcp.dataBuffer) - tcp.offset + tcp._tempDataLen
 
     def close(self) -> None:
         if not self._ended and self._wire is not None:
             self._reason = self._reason or "closed"
-            self._wire.unregisterProducer()  # a paused producer would keep Twisted from closing
             self._wire.loseConnection()
 
     def abort(self) -> None:
@@ -171,6 +166,7 @@ class StreamProtocol(Protocol):
     def connectionMade(self) -> None:
         transport: Any = self.transport
         self._wire = transport
+        self._tcp = transport.transport if self.secure else transport
         host, peer = transport.getHost(), transport.getPeer()
         self.local = (host.host, host.port)
         self.remote = (peer.host, peer.port)
@@ -194,7 +190,6 @@ class StreamProtocol(Protocol):
 
     def _opened(self) -> None:
         self._up = True
-        self._wire.registerProducer(self, True)
         self._guard(self.handler.opened, self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -216,7 +211,6 @@ class StreamProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._ended = True
         self._stop_timer()
-        self._pending = 0
         self.net.streams.discard(self)
         self._guard(self.handler.closed, self._reason or reason_of(reason))
 
@@ -231,16 +225,6 @@ class StreamProtocol(Protocol):
         except Exception as problem:  # noqa: BLE001 - boundary: the connection is cut, the others go on
             log.limited(type(problem).__name__, 60, "a connection's handler raised", error=repr(problem), remote=self.remote[0])
             self.abort()
-
-    # ---- IPushProducer: how Twisted tells that its buffer fills
-    def pauseProducing(self) -> None:
-        self._pending = PAUSE_AT
-
-    def resumeProducing(self) -> None:
-        self._pending = 0
-
-    def stopProducing(self) -> None:
-        return
 
 
 def tune_keepalive(transport: Any) -> None:
@@ -295,6 +279,7 @@ class PortListener:
 
 
 # ------------------------------------------------------------------------------------------------------------------- TLS
+@implementer(interfaces.IOpenSSLServerConnectionCreator)
 class _ServerContext:
     """TLS 1.2 or later with one certificate; the files are read once, at the start."""
 
@@ -303,7 +288,7 @@ class _ServerContext:
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
         context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        for path, load in ((tls.certificate, context.use_certificate_chain_file), (tls.key, context.use_privatekey_file)):
+        for path, load in ((tls.key, context.use_privatekey_file), (tls.certificate, context.use_certificate_chain_file)):
             with open(path, "rb"):  # a missing or unreadable file is told by its own name
                 pass
             try:
@@ -316,8 +301,8 @@ class _ServerContext:
             raise OSError(errno.EINVAL, "the key does not belong to the certificate", tls.key) from None
         self._context = context
 
-    def getContext(self) -> SSL.Context:
-        return self._context
+    def serverConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
+        return SSL.Connection(self._context, None)
 
 
 @implementer(interfaces.IOpenSSLClientConnectionCreator)

@@ -79,6 +79,7 @@ class Resolver:
         self.policy = policy or CachePolicy()
         self._cache: dict[tuple[str, str], _Entry] = {}
         self._waiting: dict[tuple[str, str], list[Answer]] = {}
+        self._saw_failure = False  # during one walk
 
     def resolve(self, host: str, port: int | None, transport: str, secure: bool, families: Families) -> list[Target] | Deferred[list[Target]]:
         """The servers of `host` in the order to try them.
@@ -109,6 +110,7 @@ class Resolver:
 
     # ---------------------------------------------------------------------------------------------------------- walk
     def _walk(self, host: str, port: int | None, transport: str, secure: bool, families: Families) -> list[Target]:
+        self._saw_failure = False
         if transport:
             if secure:
                 transport = "tls"
@@ -140,8 +142,7 @@ class Resolver:
     def _found(self, targets: list[Target], host: str) -> list[Target]:
         if targets:
             return targets
-        failed = any(e.failed for (name, _), e in self._cache.items() if name == host or name.endswith("." + host))
-        raise DnsError(f"DNS: servers failed for {host}" if failed else f"DNS: no address for {host}")
+        raise DnsError(f"DNS: servers failed for {host}" if self._saw_failure else f"DNS: no address for {host}")
 
     def _naptr(self, host: str, secure: bool, families: Families) -> list[tuple[str, str]]:
         """(transport, SRV name) by NAPTR; all we can do when there is none (RFC 3263 4.1)."""
@@ -194,6 +195,7 @@ class Resolver:
         entry = self._cache.get((name, rtype))
         if entry is None or entry.until <= self.clock.monotonic():
             raise _Missing([(name, rtype)])
+        self._saw_failure = self._saw_failure or entry.failed
         return entry.records
 
     def _ask(self, questions: list[tuple[str, str]], then: Answer) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Address, Clock, Net, Rng, TlsServer
-from ngcpd.sip.client import Attempt, ClientTransaction, ClientUser
+from ngcpd.sip.client import ClientTransaction, ClientUser
 from ngcpd.sip.dns import Resolver
 from ngcpd.sip.endpoint import Endpoint, Hop, NoRoute
 from ngcpd.sip.errors import ParseError
@@ -27,7 +27,7 @@ from ngcpd.sip.transaction import Layer, Timers, ack_key, merge_key, server_key
 from ngcpd.sip.transport import Transports
 from ngcpd.sip.wheel import Wheel
 
-__all__ = ["Attempt", "ClientTransaction", "ClientUser", "Handler", "Hop", "Limits", "NoRoute", "ServerTransaction", "Stack", "Timers"]
+__all__ = ["ClientTransaction", "ClientUser", "Handler", "Hop", "Limits", "NoRoute", "ServerTransaction", "Stack", "Timers"]
 
 CANCELLABLE = ("INVITE", "REGISTER", "OPTIONS", "BYE", "MESSAGE", "SUBSCRIBE", "NOTIFY", "REFER", "INFO", "UPDATE", "PRACK", "PUBLISH")
 

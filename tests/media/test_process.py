@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import socket
@@ -88,12 +89,8 @@ def relay_pid(engine: Engine) -> int:
 @asynccontextmanager
 async def engine(settings: Settings | None = None, interfaces: list[Interface] | None = None) -> AsyncIterator[Engine]:
     before = files()
-    made = Engine(
-        clock,
-        ChildSpawner(reactor, clock),
-        interfaces or [Interface("default", RELAY)],
-        settings or Settings(min_port=20000, max_port=20199, batch=4),
-    )
+    settings = settings or Settings(min_port=20000, max_port=20199, batch=4)
+    made = Engine(clock, ChildSpawner(reactor, clock), interfaces or [Interface("default", RELAY)], settings)
     await made.start()
     try:
         yield made
@@ -328,7 +325,10 @@ async def test_an_interpreter_that_is_missing_fails_the_start(monkeypatch: pytes
 @run
 async def test_many_sockets() -> None:
     """More than the usual limit of 1024 files: the process raises its own."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard - 1), hard))
     async with engine(Settings(min_port=20000, max_port=21999, batch=64)) as made:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         with open(f"/proc/{relay_pid(made)}/limits") as limits:
             [line] = [line for line in limits if line.startswith("Max open files")]
         assert line.split()[3] == line.split()[4]
@@ -356,7 +356,9 @@ from twisted.internet import asyncioreactor; asyncioreactor.install()
 from twisted.internet import reactor
 from ngcpd.media import ChildSpawner, Engine, Interface, Settings
 from ngcpd.runtime.real import ReactorClock
-engine = Engine(ReactorClock(reactor), ChildSpawner(reactor, ReactorClock(reactor)), [Interface("default", "127.20.0.9")], Settings(min_port=20000, max_port=20199))
+clock = ReactorClock(reactor)
+settings = Settings(min_port=20000, max_port=20199)
+engine = Engine(clock, ChildSpawner(reactor, clock), [Interface("default", "127.20.0.9")], settings)
 engine.start().addCallback(lambda _: (sys.stdout.write(engine.client._channel.name + "\\n"), sys.stdout.flush()))
 reactor.run()
 """

@@ -242,8 +242,53 @@ def test_the_signalled_address_wins_over_a_learned_one_inside_the_window_only(w:
     other.send(to_a, rtp(1))
     w.step(3.1)
     a.send(to_a, rtp(2))
+    a.send(to_a, rtp(2))
     other.send(to_a, rtp(3))
     assert b.take() == [rtp(1), rtp(3)]
+
+
+def test_an_equal_source_does_not_replace_a_learned_one_even_inside_the_window(w: World) -> None:
+    first, second, b = w.party(CAROL, 1111), w.party(CAROL, 2222), w.party(BOB, 5000)
+    session = w.engine.session("c")
+    session.rewrite(sdp("10.1.1.1", 4000), "a", "b0", P, source=(CAROL, 5060))
+    to_a = where(session.rewrite(b.sdp(), "b0", "a", P))
+    w.step()
+    first.send(to_a, rtp(1))
+    second.send(to_a, rtp(2))
+    first.send(to_a, rtp(3))
+    assert b.take() == [rtp(1), rtp(3)]
+
+
+def test_what_another_branch_does_opens_no_window(w: World) -> None:
+    first, second, b = w.party(CAROL, 1111), w.party(CAROL, 2222), w.party(BOB, 5000)
+    session = w.engine.session("c")
+    for side in ("b0", "b1"):
+        session.rewrite(sdp("10.1.1.1", 4000), "a", side, P, source=(CAROL, 5060))
+    session.rewrite(sdp(EVE, 7000), "b1", "a", P)
+    to_a = where(session.rewrite(b.sdp(), "b0", "a", P))
+    w.step()
+    first.send(to_a, rtp(1))
+    w.step(4.0)
+    second.send(to_a, rtp(2))
+    session.drop("b1")
+    session.select("b0")
+    w.step()
+    second.send(to_a, rtp(3))
+    first.send(to_a, rtp(4))
+    assert b.take() == [rtp(1), rtp(4)]
+
+
+def test_what_came_to_an_idle_port_is_not_heard_later(w: World) -> None:
+    a, b = w.party(ALICE), w.party(BOB, 5000)
+    session = w.engine.session("c")
+    to_b = where(session.rewrite(a.sdp(), "a", "b0", P))
+    to_a = (to_b[0], to_b[1] + 2)  # the next in turn, already bound
+    for n in range(10):
+        a.send(to_a, rtp(n))
+    assert where(session.rewrite(b.sdp(), "b0", "a", P)) == to_a
+    w.step()
+    a.send(to_a, rtp(99))
+    assert b.take() == [rtp(99)]
 
 
 def test_a_steady_source_from_elsewhere_is_believed_after_probation(w: World) -> None:
@@ -257,6 +302,9 @@ def test_a_steady_source_from_elsewhere_is_believed_after_probation(w: World) ->
         w.step(0.019)
     passed = b.take()
     assert passed and passed[0] == rtp(13) and passed[-1] == rtp(24)
+    elsewhere._rtcp.send(rtcp(1), odd(to_a))
+    w.step()
+    assert b.take_rtcp() == [rtcp(1)], "from the host of the RTP"
 
 
 def test_an_unknown_address_is_learned_from_the_first_plausible_packet(w: World) -> None:
@@ -297,22 +345,24 @@ def test_what_is_neither_rtp_nor_rtcp_teaches_nothing(w: World, noise: bytes) ->
 def test_a_call_to_itself_makes_no_loop(w: World) -> None:
     session = w.engine.session("c")
     to_b = where(session.rewrite(sdp(ALICE, 4000), "a", "b0", P))
-    to_a = where(session.rewrite(sdp(*to_b), "b0", "a", P))
-    session.rewrite(sdp(*to_a, version=2), "a", "b0", P)
+    to_a = where(session.rewrite(sdp(ALICE, 4000), "b0", "a", P))
+    session.rewrite(sdp(*to_b, version=2), "a", "b0", P)
+    session.rewrite(sdp(*to_a, version=2), "b0", "a", P)
     w.step()
-    eve = w.party(EVE, 1)
+    eve = w.party(EVE, 2)
     count = 0
 
     def look(kind: str, data: bytes, source: Address, to: Address) -> bool:
         nonlocal count
         count += 1
-        return True
+        return count < 1000
 
     w.net.filter = look
-    eve.send(to_a, rtp(1))
-    eve.send(to_b, rtp(1))
-    w.step(1.0)
-    assert count <= 4, "each packet is passed on once at most"
+    for n in range(50):
+        eve.send(to_a, rtp(n))
+        eve.send(to_b, rtp(n))
+        w.step(0.02)
+    assert count <= 200, "each packet is passed on once at most"
 
 
 # ------------------------------------------------------------------------------------------------- changes during a call
@@ -394,6 +444,7 @@ def test_a_refused_offer_is_taken_back(w: World) -> None:
     session, to_a, to_b = talk(w, a, b)
     a.send(to_a, rtp(0))
     session.rewrite(sdp(CAROL, 8000, version=2), "a", "b0", P)
+    session.rewrite(sdp(CAROL, 8000, version=2), "a", "b0", P)  # a retransmission
     assert session.revert("a")
     assert not session.revert("a") and not session.revert("b7")
     w.step()
@@ -401,6 +452,20 @@ def test_a_refused_offer_is_taken_back(w: World) -> None:
     flood(w, SPRAY * 10, to_a)
     a.send(to_a, rtp(2))
     assert a.take() == [rtp(1)] and b.take() == [rtp(0), rtp(2)]
+
+
+def test_a_line_that_comes_back_does_not_trust_its_old_address(w: World) -> None:
+    audio, video, dead = "m=audio 4000 RTP/AVP 0", "m=video 4002 RTP/AVP 31", "m=video 0 RTP/AVP 31"
+    b = w.party(BOB, 4002)
+    session = w.engine.session("c")
+    for version, line in enumerate((video, dead)):
+        session.rewrite(sdp(ALICE, 0, media=[audio, line], version=version), "a", "b0", P)
+        session.rewrite(sdp(BOB, 0, media=[audio, line], version=version), "b0", "a", P)
+    offer = session.rewrite(sdp(ALICE, 0, media=[audio, video], version=9), "a", "b0", P)
+    w.step()
+    b.send(where(offer, 1), rtp(1))
+    w.step(6.0)
+    assert [c.packets for c in session.counters() if c.local == where(offer, 1)] == [0]
 
 
 def test_a_refresh_opens_no_window(w: World) -> None:

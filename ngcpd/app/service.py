@@ -50,10 +50,13 @@ def start_logging(loaded: Loaded, clock: ReactorClock) -> None:
     """Lines go to stdout, where systemd or the terminal takes them; levels are those of the configuration."""
     own = loaded.settings.ngcpd.log
 
+    out = sys.__stdout__  # twistd puts a logger in the place of sys.stdout
+
     def write(line: str) -> None:
         try:
-            sys.stdout.write(line)
-            sys.stdout.flush()
+            if out is not None:
+                out.write(line)
+                out.flush()
         except (BrokenPipeError, ValueError):
             pass  # nobody reads the log any more; the daemon serves on
 

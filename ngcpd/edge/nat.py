@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 
 from ngcpd.sip.flow import DEFAULT_PORT, Flow
 from ngcpd.sip.message import STAR, Request
@@ -12,6 +13,7 @@ _PRIVATE = tuple(ipaddress.ip_network(n) for n in ("10.0.0.0/8", "172.16.0.0/12"
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+@lru_cache(maxsize=4096)
 def _numeric(host: str) -> _Address | None:
     try:
         return ipaddress.ip_address(host.strip("[]"))

@@ -135,17 +135,17 @@ class Registrar:
     def _update(self, tx: ServerTransaction, source: Source, subscriber: Subscriber) -> None:
         """R10: all of the request's changes or none."""
         request = tx.request
-        path = tuple(request.values("Path"))
-        echo = tuple(("Path", value) for value in path)
-        if path and not request.has_token("Supported", "path") and not request.has_token("Require", "path"):
-            # RFC 3327 5.3: a device that does not know Path could not be told of the proxies that see its calls.
-            self._answer(tx, 420, "Bad Extension", (("Unsupported", "path"), *echo))
-            return
         if source.flow.reliable and not source.flow.alive:
             return  # Its connection closed while the subscriber was loaded: nobody waits for an answer, nothing could reach the contact.
         now = self._clock.time()
         before = self.location.known(subscriber.id)
         try:
+            path = tuple(request.values("Path"))
+            echo = tuple(("Path", value) for value in path)
+            if path and not request.has_token("Supported", "path") and not request.has_token("Require", "path"):
+                # RFC 3327 5.3: a device that does not know Path could not be told of the proxies that see its calls.
+                self._answer(tx, 420, "Bad Extension", (("Unsupported", "path"), *echo))
+                return
             after = self._after(request, source, subscriber, path, before, now)
             if after != before:
                 self.location.change(subscriber.id, after, source.flow)

@@ -31,7 +31,9 @@ Commands of the daemon; times are seconds since the epoch, durations seconds, nu
 | subscriber.delete | user | {user} |
 | pref.get | user, name? | {name: [values]} |
 | pref.set | user, name, values: [..] ([] removes) | {name: [values]} |
+| subscriber.password | user, password | {user} |
 | lock.set | user, level: 0..5 or null | {user, level} |
+| route | caller, callee, source_ip? | [{stage, looked_at, verdict}]: what would happen to such a call, nothing is sent |
 """
 
 from __future__ import annotations
@@ -40,8 +42,11 @@ import errno
 import fcntl
 import grp
 import os
+import pwd
 import stat
+import struct
 from collections.abc import Mapping
+from socket import SO_PEERCRED, SOL_SOCKET
 from typing import Any, Protocol
 
 from twisted.application.service import Service
@@ -56,6 +61,7 @@ __all__ = ["Command", "CommandError", "ControlBusy", "ControlServer", "Emit", "S
 log = logger("control")
 
 GROUP = "ngcpd"
+_SO_PEERGROUPS = 59
 
 
 class UnixReactor(Protocol):
@@ -84,7 +90,7 @@ class ControlServer(Service):
         self.path = path
         self.reactor = reactor
         self.gid = _gid(group)
-        self.factory = ControlFactory(commands, errors or {}, self.gid)
+        self.factory = ControlFactory(commands, errors or {}, self.gid, peer)
         self._lock: int | None = None
         self._port: Any = None
 
@@ -164,6 +170,27 @@ class ControlServer(Service):
 
 class ControlBusy(Exception):
     """Another daemon serves this path."""
+
+
+def peer(transport: Any) -> tuple[int, set[int]]:
+    """User id and group ids of the process at the other end."""
+    sock = transport.getHandle()
+    _pid, uid, gid = struct.unpack("iII", sock.getsockopt(SOL_SOCKET, SO_PEERCRED, struct.calcsize("iII")))
+    groups = {gid}
+    try:
+        raw = sock.getsockopt(SOL_SOCKET, _SO_PEERGROUPS, 4096)
+        groups |= set(struct.unpack(f"{len(raw) // 4}I", raw))
+    except OSError:
+        groups |= _groups_of(uid)
+    return uid, groups
+
+
+def _groups_of(uid: int) -> set[int]:
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return set()
+    return set(os.getgrouplist(entry.pw_name, entry.pw_gid))
 
 
 def _gid(group: str) -> int | None:

@@ -7,10 +7,7 @@ import datetime
 import decimal
 import json
 import os
-import pwd
-import struct
 from collections.abc import Callable, Mapping
-from socket import SO_PEERCRED, SOL_SOCKET
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -28,10 +25,11 @@ MAX_CONNECTIONS = 64
 MAX_PENDING = 32
 MAX_QUEUED = 4 << 20
 """Bytes of further replies that a client may leave unread."""
-_SO_PEERGROUPS = 59
 
 Emit = Callable[[object], None]
 Command = Callable[[dict[str, Any]], Any]
+Peer = Callable[[Any], tuple[int, set[int]]]
+"""User id and group ids of the process at the other end of a transport."""
 
 
 class CommandError(Exception):
@@ -124,7 +122,7 @@ class ControlConnection(Connection):
         if len(self.factory.open) > MAX_CONNECTIONS:
             log.limited("connections", 60.0, "control connection refused", reason="too many connections")
             return "too many connections"
-        uid, groups = peer(self.transport)
+        uid, groups = self.factory.peer(self.transport)
         if uid in (0, os.geteuid()) or (self.factory.gid is not None and self.factory.gid in groups):
             return ""
         log.limited(uid, 60.0, "control connection refused", uid=uid)
@@ -291,35 +289,15 @@ def _where(error: BaseException) -> str:
     return last
 
 
-def peer(transport: Any) -> tuple[int, set[int]]:
-    """User id and group ids of the process at the other end."""
-    sock = transport.getHandle()
-    _pid, uid, gid = struct.unpack("iII", sock.getsockopt(SOL_SOCKET, SO_PEERCRED, struct.calcsize("iII")))
-    groups = {gid}
-    try:
-        raw = sock.getsockopt(SOL_SOCKET, _SO_PEERGROUPS, 4096)
-        groups |= set(struct.unpack(f"{len(raw) // 4}I", raw))
-    except OSError:
-        groups |= _groups_of(uid)
-    return uid, groups
-
-
-def _groups_of(uid: int) -> set[int]:
-    try:
-        entry = pwd.getpwuid(uid)
-    except KeyError:
-        return set()
-    return set(os.getgrouplist(entry.pw_name, entry.pw_gid))
-
-
 class ControlFactory(Factory):
     protocol = ControlConnection  # type: ignore[assignment]
     noisy = False
 
-    def __init__(self, commands: Mapping[str, Command], errors: Mapping[type[Exception], str], gid: int | None) -> None:
+    def __init__(self, commands: Mapping[str, Command], errors: Mapping[type[Exception], str], gid: int | None, peer: Peer) -> None:
         self.commands = commands
         self.errors = errors
         self.gid = gid
+        self.peer = peer
         self.open: set[ControlConnection] = set()
 
 

@@ -136,7 +136,12 @@ def defaults(file: str = "config.yml") -> str:
             shared = 0
             while shared < min(len(above), len(path)) and above[shared] == path[shared]:
                 shared += 1
-            lines += [f"{'  ' * (depth + 1)}{path[depth]}:" for depth in range(shared, len(path))]
+            given = [k for k in section.keys if k.default is not None or file == "config.yml"]
+            for depth in range(shared, len(path)):
+                below = ".".join([section.name, *path[: depth + 1], ""])
+                # a map whose keys are all commented out would be a null, which erases the map of other files
+                silent = "" if any(k.path.startswith(below) for k in given) else "# "
+                lines.append(f"{'  ' * (depth + 1)}{silent}{path[depth]}:")
             above = tuple(path)
             unit = f" [{key.unit}]" if key.unit else ""
             indent = "  " * (len(path) + 1)

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 SOURCE_FIELDS = 24
 DESTINATION_FIELDS = 22
 _GPP = tuple(f"gpp{n}" for n in range(10))
-_FORBIDDEN = re.compile(r"[|\x00-\x1f\x7f]")
+FIELD_LIMIT = 255
+_FORBIDDEN = re.compile("[|\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def clean(value: str) -> str:
-    """A field's text: `|` and control characters would break the row apart."""
-    return _FORBIDDEN.sub("_", value) if _FORBIDDEN.search(value) else value
+    """A field's text: `|`, control characters and lone surrogates would break the row apart and become `_`; at most 255 characters."""
+    if value.isascii() and value.isprintable() and "|" not in value and len(value) <= FIELD_LIMIT:
+        return value
+    return _FORBIDDEN.sub("_", value[:FIELD_LIMIT])
 
 
 def _join(fields: list[str]) -> str:
@@ -31,7 +34,7 @@ def _gpps(prefs: Prefs) -> list[str]:
 
 
 def _external(value: str) -> str:
-    return quote(value, safe="") if value else ""
+    return quote(value[:FIELD_LIMIT].encode("utf-8", "replace"), safe="") if value else ""
 
 
 def source_ip(ctx: CallContext) -> str:

@@ -9,6 +9,7 @@ from ngcpd.routing.rejects import Rejects
 from ngcpd.routing.rewriting import inbound_caller
 from ngcpd.routing.stage import Outcome, Stage
 from ngcpd.routing.uris import ANONYMOUS, addresses, is_anonymous, user_of
+from ngcpd.sip.grammar import to_wire
 
 _HEADER = {"pai_user": "P-Asserted-Identity", "ppi_user": "P-Preferred-Identity", "rpid_user": "Remote-Party-ID"}
 _HIDING = frozenset(("id", "user", "header"))
@@ -47,7 +48,7 @@ def fetch_numbers(ctx: CallContext, snapshot: Snapshot) -> Outcome:
     if ctx.caller is not None:
         numbers.auth_user = ctx.caller.username
         numbers.npn = prefs.get("cli") or ctx.caller.username
-        numbers.np_display = prefs.get("display_name") or ""
+        numbers.np_display = to_wire(prefs.get("display_name") or "")
     elif ctx.caller_class == PEER:
         numbers.npn = inbound_caller(ctx, snapshot, claimed(ctx, prefs.get("inbound_npn") or "from_user"))
     else:

@@ -99,13 +99,13 @@ def profile(world: World, **prefs: str) -> tuple[int, int]:
 
 def test_preference_levels(world: World) -> None:
     customer = world.customer()
-    set_id, profile_id = profile(world, outbound_from_user="auth_user", language="de")
+    set_id, profile_id = profile(world, outbound_from_user="auth_user", use_rtpproxy="never")
     alice = world.subscriber("alice", customer=customer, outbound_from_user="npn")
     world.sql(sa.update(subscriber).where(subscriber.c.id == alice).values(profile_set_id=set_id, profile_id=profile_id))
     d = world.start()
     s = world.get(alice)
     assert s.prefs.get("outbound_from_user") == "npn", "subscriber"
-    assert s.prefs.get("language") == "de", "profile"
+    assert s.prefs.get("use_rtpproxy") == "never", "profile"
     assert s.prefs.get("ua_header_mode") == "strip", "domain"
     assert s.prefs.get("sst_enable") == "no", "the domain's row hides the fallback"
     assert s.prefs.get("sst_expires") == "300" and s.prefs.number("ringtimeout") == 180, "fallback"
@@ -148,10 +148,10 @@ def test_profile_change_is_seen_by_loaded_subscribers(world: World) -> None:
     world.sql(sa.update(subscriber).where(subscriber.c.id == alice).values(profile_set_id=set_id, profile_id=profile_id))
     world.start()
     s = world.get(alice)
-    assert s.prefs.get("language") == "en"
-    world.pref("prof", profile_id, "language", "de")
+    assert s.prefs.get("use_rtpproxy") == "ice_strip_candidates"
+    world.pref("prof", profile_id, "use_rtpproxy", "never")
     world.pump()
-    assert s.prefs.get("language") == "de"
+    assert s.prefs.get("use_rtpproxy") == "never"
 
 
 def locate(world: World, customer: int, *blocks: tuple[str, str, str]) -> list[int]:

@@ -117,21 +117,24 @@ class Anchor:
         spoken = [side for side in self._sides.values() if side.name != CALLER and side.turn]
         return max(spoken, key=lambda side: side.turn, default=None)
 
-    def _describe(self) -> wire.Update:
-        caller, current = self._sides.get(CALLER), self._current()
-        own = {
+    def _own(self) -> set[wire.Addr]:
+        """Every address of our own pairs."""
+        return {
             (host, wire.port_of(pair.pid) + odd)
             for side in self._sides.values()
             for pair in side.pairs.values()
             for host in self._engine.hosts(pair.pid)
             for odd in (0, 1)
         }
+
+    def _describe(self) -> wire.Update:
+        caller, current = self._sides.get(CALLER), self._current()
         legs = []
         for side in self._sides.values():
             other = current if side is caller else caller if side is current else None
             for k in side.pairs:
                 facing = other.pairs.get(k) if other is not None else None
-                legs.append(side.leg(k, facing.pid if facing is not None else 0, own))
+                legs.append(side.leg(k, facing.pid if facing is not None else 0, self._own))
         settings = self._engine.settings
         silence = 0.0
         if self._selected is not None and caller is not None and current is not None:

@@ -146,7 +146,7 @@ class ChildSpawner:
                 root = str(Path(__file__).resolve().parent.parent.parent)
                 paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "ngcpd.media.process", str(theirs.fileno())],
+                    [sys.executable, "-P", "-m", "ngcpd.media.process", str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),

@@ -85,7 +85,7 @@ class RelayClient:
         self._number = 0
         self._unpacker = wire.Unpacker()
         self._started_at = 0.0
-        self._heard_at = 0.0
+        self._unanswered = 0
         self._why = ""
         self._starting: Deferred[None] | None = None
         self._stopping: Deferred[None] | None = None
@@ -129,7 +129,8 @@ class RelayClient:
         channel = self._spawn()
         self._channel = channel
         self._unpacker = wire.Unpacker()
-        self._started_at = self._heard_at = self.clock.monotonic()
+        self._started_at = self.clock.monotonic()
+        self._unanswered = 0
         self._why = ""
         channel.open(lambda data: self._received(channel, data), lambda reason: self._ended(channel, reason))
         s = self.settings
@@ -219,11 +220,13 @@ class RelayClient:
             self._channel.send(wire.pack(wire.CommandFrame(self._number, command)))
 
     def _ping(self) -> None:
-        silent = self.clock.monotonic() - self._heard_at
+        # Pings are counted, not seconds: a reactor that was stopped itself must not take that for the relay's silence.
+        silent = self._unanswered * self.settings.ping
         if silent >= self.settings.wedged and self._channel is not None:
             self._why = f"no answer for {silent:.0f} s"
             self._channel.kill()
             return
+        self._unanswered += 1
         self._send(wire.Ping())
         self._timers["ping"] = self.clock.call_later(self.settings.ping, self._ping)
 
@@ -231,7 +234,7 @@ class RelayClient:
     def _received(self, channel: Channel, data: bytes) -> None:
         if channel is not self._channel:
             return
-        self._heard_at = self.clock.monotonic()
+        self._unanswered = 0
         try:
             for frame in self._unpacker.feed(data):
                 self._event(wire.decode_event(frame).body)
@@ -291,6 +294,7 @@ class RelayClient:
         if ping is not None:
             ping.cancel()
         if self._stopping is not None:
+            self._owner.relay_lost()
             waiting, self._stopping = self._stopping, None
             waiting.callback(None)
             return

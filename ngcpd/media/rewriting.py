@@ -145,7 +145,9 @@ def _hide(media: Media, default: str, strip_ice: bool) -> None:
     """A rejected m-line stays rejected, but does not carry the sender's address on."""
     if media.connection is not None:
         media.connection = _connection(default)
-    media.strip_attributes(frozenset({"rtcp"}) | (ICE_ATTRIBUTES if strip_ice else frozenset()))
+    media.drop_rtcp()
+    if strip_ice:
+        media.strip_attributes(ICE_ATTRIBUTES)
 
 
 def _connection(address: str) -> Connection:

@@ -6,8 +6,8 @@ with CRLF.
 
 from __future__ import annotations
 
-import ipaddress
 from itertools import pairwise
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import ClassVar, Final, NamedTuple
 
 MAX_BYTES: Final = 65_536
@@ -28,7 +28,7 @@ ICE_ATTRIBUTES: Final = frozenset(
         "altc",
     }
 )
-_FORBIDDEN: Final = ("\r", "\0")
+_MAPPED: Final = bytes(10) + b"\xff\xff"  # IPv4 in IPv6
 
 
 class BadSdp(ValueError):
@@ -68,15 +68,15 @@ class Rtcp(NamedTuple):
 
 
 def numeric(text: str) -> str | None:
-    """The canonical text of an IPv4 or IPv6 address, None for anything else (a domain name, a multicast, mapped or
-    scoped address)."""
+    """The canonical text of an IPv4 or IPv6 address, None for anything else (a domain name, a multicast, mapped or scoped address)."""
+    family = AF_INET6 if ":" in text else AF_INET
     try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
+        packed = inet_pton(family, text)
+    except (OSError, ValueError):
         return None
-    if address.is_multicast or (isinstance(address, ipaddress.IPv6Address) and (address.ipv4_mapped is not None or address.scope_id)):
+    if (packed.startswith(_MAPPED) or packed[0] == 0xFF) if family == AF_INET6 else 224 <= packed[0] <= 239:
         return None
-    return str(address)
+    return inet_ntop(family, packed)
 
 
 def _digits(text: str, limit: int, what: str) -> int:
@@ -95,37 +95,40 @@ def _connection(value: str) -> Connection:
     return found
 
 
-class _Section:
-    """The session part or one media description."""
+def _rtcp(value: str) -> Rtcp:
+    port, space, rest = value.strip(" ").partition(" ")
+    return Rtcp(_digits(port, 65_535, "port in a=rtcp"), _connection(rest) if space else None)
 
-    __slots__ = ("lines",)
+
+class _Section:
+    """The session part or one media description. What is understood is read once; it is changed by the methods, not in `lines`."""
+
+    __slots__ = ("_connection", "lines")
     after_connection: ClassVar[frozenset[str]] = frozenset("bka")  # line types that come after c=
 
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
-
-    def _index(self, prefix: str) -> int:
-        for i, line in enumerate(self.lines):
-            if line.startswith(prefix):
-                return i
-        return -1
+        value = self.value("c=")
+        self._connection = None if value is None else _connection(value)
 
     def value(self, prefix: str) -> str | None:
         """What follows `prefix` in the first line that starts with it, e.g. "c=" or "a=ptime:"."""
-        i = self._index(prefix)
-        return None if i < 0 else self.lines[i][len(prefix) :]
+        for line in self.lines:
+            if line.startswith(prefix):
+                return line[len(prefix) :]
+        return None
 
     def has(self, line: str) -> bool:
         return line in self.lines
 
     @property
     def connection(self) -> Connection | None:
-        value = self.value("c=")
-        return None if value is None else _connection(value)
+        return self._connection
 
     @connection.setter
     def connection(self, new: Connection) -> None:
         """Replace the first c= line and drop further ones, or put one where RFC 8866 wants it."""
+        self._connection = new
         first = -1
         kept: list[str] = []
         for line in self.lines:
@@ -164,7 +167,7 @@ class SessionPart(_Section):
 class Media(_Section):
     """One media description; its first line is the m= line."""
 
-    __slots__ = ("formats", "kind", "nports", "port", "proto")
+    __slots__ = ("_rtcp", "formats", "kind", "nports", "port", "proto")
 
     def __init__(self, lines: list[str]) -> None:
         super().__init__(lines)
@@ -175,6 +178,8 @@ class Media(_Section):
         port, slash, count = port.partition("/")
         self.port = _digits(port, 65_535, "port in an m= line")
         self.nports = _digits(count, 65_535, "port count in an m= line") if slash else 1
+        said = self.value("a=rtcp:")
+        self._rtcp = None if said is None else _rtcp(said)
 
     def set_port(self, port: int) -> None:
         """Replace the port; a count of ports is dropped."""
@@ -183,14 +188,11 @@ class Media(_Section):
 
     @property
     def rtcp(self) -> Rtcp | None:
-        value = self.value("a=rtcp:")
-        if value is None:
-            return None
-        port, space, rest = value.strip(" ").partition(" ")
-        return Rtcp(_digits(port, 65_535, "port in a=rtcp"), _connection(rest) if space else None)
+        return self._rtcp
 
     def set_rtcp(self, port: int, connection: Connection | None) -> None:
         """Replace the first a=rtcp attribute; further ones are dropped."""
+        self._rtcp = Rtcp(port, connection)
         line = f"a=rtcp:{port}" + (f" {connection.nettype} {connection.addrtype} {connection.address}" if connection else "")
         first = True
         kept = []
@@ -202,6 +204,12 @@ class Media(_Section):
                 old = line
             kept.append(old)
         self.lines = kept
+
+    def drop_rtcp(self) -> None:
+        """Remove the a=rtcp attributes."""
+        if self._rtcp is not None:
+            self._rtcp = None
+            self.strip_attributes(frozenset({"rtcp"}))
 
     @property
     def rtcp_mux(self) -> bool:
@@ -216,44 +224,39 @@ class Media(_Section):
 class Sdp:
     """A session description: `session` (the lines before the first m= line) and `media` in order."""
 
-    __slots__ = ("media", "session")
+    __slots__ = ("_origin", "media", "session")
 
     def __init__(self, session: SessionPart, media: list[Media]) -> None:
         self.session = session
         self.media = media
+        if [i for i, line in enumerate(session.lines) if line[0] == "o"] != [1]:
+            raise BadSdp("needs exactly one o= line, the second")
+        parts = session.lines[1][2:].split(" ")
+        if len(parts) != 6 or not all(parts):
+            raise BadSdp("bad o= line")
+        self._origin = Origin(*parts)
 
     @classmethod
     def parse(cls, body: bytes) -> Sdp:
         """Read a body. Raises BadSdp, and nothing else, for whatever is not one."""
         if len(body) > MAX_BYTES:
             raise BadSdp("longer than 64 KiB")
-        lines = [line[:-1] if line.endswith("\r") else line for line in body.decode("latin-1").split("\n")]
-        while lines and not lines[-1]:
-            lines.pop()
-        if not lines or lines[0] != "v=0":
+        text = body.decode("latin-1").replace("\r\n", "\n")
+        if "\r" in text or "\0" in text:
+            raise BadSdp("holds a control character")
+        lines = text.rstrip("\n").split("\n")
+        if lines[0] != "v=0":
             raise BadSdp("does not begin with v=0")
         starts = []
         for i, line in enumerate(lines):
-            if len(line) < 2 or line[1] != "=" or not "a" <= line[0] <= "z":
+            if line[1:2] != "=" or not "a" <= line[0] <= "z":
                 raise BadSdp(f"line {i + 1} is not of the form letter=value")
-            if any(c in line for c in _FORBIDDEN):
-                raise BadSdp(f"line {i + 1} holds a control character")
             if line[0] == "m":
                 starts.append(i)
         if len(starts) > MAX_MEDIA:
             raise BadSdp(f"more than {MAX_MEDIA} media descriptions")
         cuts = [*starts, len(lines)]
-        sdp = cls(SessionPart(lines[: cuts[0]]), [Media(lines[s:e]) for s, e in pairwise(cuts)])
-        sdp._check()
-        return sdp
-
-    def _check(self) -> None:
-        """Force what is read later, so that parsing is the only place that fails."""
-        if sum(1 for line in self.session.lines if line.startswith("o=")) != 1:
-            raise BadSdp("needs exactly one o= line")
-        _ = self.origin, self.session.connection
-        for media in self.media:
-            _ = media.connection, media.rtcp
+        return cls(SessionPart(lines[: cuts[0]]), [Media(lines[s:e]) for s, e in pairwise(cuts)])
 
     def to_bytes(self) -> bytes:
         lines = list(self.session.lines)
@@ -264,14 +267,12 @@ class Sdp:
 
     @property
     def origin(self) -> Origin:
-        parts = (self.session.value("o=") or "").split(" ")
-        if len(parts) != 6 or not all(parts):
-            raise BadSdp("bad o= line")
-        return Origin(*parts)
+        return self._origin
 
     @origin.setter
     def origin(self, new: Origin) -> None:
-        self.session.lines[self.session._index("o=")] = new.line()
+        self._origin = new
+        self.session.lines[1] = new.line()
 
     def connection_of(self, media: Media) -> Connection | None:
         """The connection that holds for a media description: its own, else the session's."""

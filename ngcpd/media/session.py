@@ -153,7 +153,9 @@ class Engine:
     """All sessions of this process, and the relay process behind them.
 
     `spawn` starts a relay process (`child.ChildSpawner`, or `local.LocalSpawner` inside this process). `interfaces`: the relay's
-    addresses; the first one's name is the default when none is called "default". MediaError for settings that cannot work.
+    addresses; the first one's name is the default when none is called "default". MediaError for settings that cannot work. The
+    time-outs and the limit of sessions in `settings` may be changed while it runs (put a new `Settings` there); they hold for what
+    happens from then on.
     """
 
     def __init__(self, clock: Clock, spawn: Spawn, interfaces: Sequence[Interface], settings: Settings | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ngcpd.media.rewriting import RTP, Line
@@ -73,7 +73,7 @@ class Side:
         lines = self.said.lines
         return bool(lines) and (k >= len(lines) or lines[k] is None)
 
-    def leg(self, k: int, to: int, own: set[Addr]) -> Leg:
+    def leg(self, k: int, to: int, own: Callable[[], set[Addr]]) -> Leg:
         """The wire's description of pair k. `own`: addresses of this session's own pairs, never a place to send to."""
         pair = self.pairs[k]
         line = self.standing.get(k)
@@ -82,7 +82,7 @@ class Side:
             if key != pair.said:
                 pair.said = key
                 pair.epoch += 1
-                pair.remote = _remote(line, self.said.host, own)
+                pair.remote = _remote(line, self.said.host, own())
         return Leg(pair.pid, to, pair.epoch, pair.remote)
 
 

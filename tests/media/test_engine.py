@@ -92,6 +92,16 @@ def test_a_relay_process_that_hangs_is_replaced(w: World, lines: list[str]) -> N
     assert len(w.spawner.channels) == 2
 
 
+def test_the_last_counters_are_told_even_when_the_relay_process_ends_first(w: World) -> None:
+    session, _to_a, _to_b = talk(w, w.party(ALICE), w.party(BOB, 5000))
+    told: list[int] = []
+    session.on_closed(lambda counters: told.append(len(counters)))
+    session.close()
+    w.spawner.channels[-1].kill()
+    w.step()
+    assert told == [2]
+
+
 def test_a_relay_process_that_talks_nonsense_is_replaced(w: World) -> None:
     for nonsense in (b"\xff\xff\xff\xff", b"\0\0\0\3abc", b"\0\0\0\0"):
         before = len(w.spawner.channels)

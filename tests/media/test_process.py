@@ -160,7 +160,6 @@ async def test_between_ipv4_and_ipv6() -> None:
         assert (to_a[0], to_b[0]) == (RELAY, "::1")
         await both_ways(a, b, to_a, to_b)
         await until(lambda: a.heard_rtcp, lambda: b.rtcp.send(rtcp(2), (to_b[0], to_b[1] + 1)))
-        # An address of the wrong family is one that the relay cannot use; the source is learned.
         held = session.rewrite(sdp("0.0.0.0", a.port, version=2), "a", "b0", Policy(family="6"))
         assert where(held)[0] == "::1" and b"a=sendonly" in held
         a.close(), b.close()

@@ -307,6 +307,31 @@ def test_a_steady_source_from_elsewhere_is_believed_after_probation(w: World) ->
     assert b.take_rtcp() == [rtcp(1)], "from the host of the RTP"
 
 
+def test_a_dtls_handshake_from_behind_nat_teaches_where_it_was_signalled(w: World) -> None:
+    hello = b"\x16\xfe\xff" + b"\0" * 40
+    outside, b = w.party(CAROL, 1111), w.party(BOB, 5000)
+    for proto, heard in (("UDP/TLS/RTP/SAVP", [hello]), ("RTP/SAVP", [])):
+        session = w.engine.session("c")
+        session.rewrite(sdp("10.1.1.1", 4000, media=[f"m=audio 4000 {proto} 0"]), "a", "b0", P, source=(CAROL, 5060))
+        to_a = where(session.rewrite(b.sdp(media=[f"m=audio 5000 {proto} 0"]), "b0", "a", P))
+        w.step()
+        flood(w, [hello] * 100, to_a)
+        outside.send(to_a, hello)
+        assert b.take() == heard
+
+
+def test_an_address_of_the_wrong_family_is_learned(w: World) -> None:
+    a, b = w.party("2001:db8::10", 4000), w.party(BOB, 5000)
+    session = w.engine.session("c")
+    to_b = where(session.rewrite(sdp(ALICE, 4000), "a", "b0", P, source=("2001:db8::10", 5060)))
+    to_a = where(session.rewrite(b.sdp(), "b0", "a", Policy(family="6")))
+    w.step()
+    b.send(to_b, rtp(0))
+    a.send(to_a, rtp(1))
+    b.send(to_b, rtp(2))
+    assert b.take() == [rtp(1)] and a.take() == [rtp(2)]
+
+
 def test_an_unknown_address_is_learned_from_the_first_plausible_packet(w: World) -> None:
     a, b = w.party(ALICE), w.party(BOB, 5000)
     session = w.engine.session("c")

@@ -311,3 +311,10 @@ def test_user_names_in_utf8(world: World) -> None:
     device.tag = "z9hG4bKj"
     answer = device.register(to="<sip:j%C3%BCrgen@spce.test>", contact="<sip:j%C3%BCrgen@10.0.1.8>")
     assert answer.status == 200 and len(world.live(7)) == 1
+
+
+def test_credentials_of_one_domain_do_not_speak_for_another(world: World, phone: Device) -> None:
+    world.directory.add_domain("other.test")
+    auth = phone.digest(f'Digest realm="spce.test", nonce="{nonce(world)}"', "INVITE", "sip:x")
+    got = world.auth.check(invite("<sip:testuser1003@other.test>;tag=1", ("Proxy-Authorization", auth)), source(), "other.test", PROXY)
+    assert got == Refused(403, "Forbidden")

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from ngcpd.registrar.settings import RegistrarSettings
+from ngcpd.sip.flow import Limits
 from tests.registrar.world import Device, World
 
 
@@ -384,3 +385,28 @@ def test_counters(world: World, phone: Device) -> None:
     phone.register()
     assert world.registrar.counters["received"] == 2
     assert world.registrar.counters["sent_401"] == world.registrar.counters["sent_200"] == 1
+
+
+def test_the_later_word_on_the_same_contact_counts(world: World, phone: Device) -> None:
+    answer = phone.register(contact="<sip:a@10.1.1.1>;expires=600, <sip:b@10.1.1.1>, <sip:a@10.1.1.1>;expires=0, <sip:b@10.1.1.1>;expires=700")
+    assert answer.status == 200
+    assert [c.split(";")[:2] for c in answer.contacts] == [["<sip:b@10.1.1.1>", "expires=700"]]
+
+
+def test_one_contact_by_two_paths_is_two_bindings(world: World, phone: Device) -> None:
+    for number in (1, 2, 1):
+        phone.call_id = f"call-by-path-{number}-{phone.cseq}"
+        phone.register(f"Path: <sip:p{number}.example.com;lr>", "Supported: path", contact="<sip:u@192.168.1.1>")
+    assert [b.path for b in world.registrar.bindings(1003)] == [("<sip:p1.example.com;lr>",), ("<sip:p2.example.com;lr>",)]
+
+
+def test_connection_stays_as_long_as_a_binding_needs_it() -> None:
+    world = World(limits=Limits(connection_idle=60.0))
+    keeps, leaves = (Device(world, ("10.0.1.3", 5060 + i), tcp=True) for i in (1, 2))
+    keeps.register("Expires: 43200")
+    leaves.register("Expires: 43200")
+    leaves.register("Expires: 0", contact=leaves.contact)
+    assert len(world.live()) == 1
+    world.run(90)
+    assert leaves.lost and not keeps.lost, "idle, and nobody is reached over it"
+    assert len(world.live()) == 1

@@ -22,9 +22,10 @@ from ngcpd.registrar.registrar import Registrar
 from ngcpd.registrar.settings import AuthSettings, KeepaliveSettings, RegistrarSettings
 from ngcpd.registrar.survey import Survey
 from ngcpd.runtime.fake import InlineExecutor, MemoryDisk, SeededRng, SimClock
-from ngcpd.runtime.ports import Address, Net
+from ngcpd.runtime.ports import Address
 from ngcpd.runtime.simnet import SimNet
 from ngcpd.sip.digest import NonceMaker
+from ngcpd.sip.flow import Limits
 from ngcpd.sip.grammar import to_wire
 from ngcpd.sip.message import Request, reply
 from ngcpd.sip.stack import Stack
@@ -321,7 +322,7 @@ class World:
         keepalive: KeepaliveSettings | None = None,
         edge: EdgeSettings | None = None,
         bans: Any = None,
-        net: Net | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.clock = SimClock()
         self.rng = SeededRng(7)
@@ -334,6 +335,7 @@ class World:
         self.results: list[tuple[str, str, bool]] = []
         self.settings = (auth, registrar, keepalive, edge)
         self.bans = bans
+        self.limits = limits
         self.calls = FakeCalls()
         self.node = "self"
         self.boot()
@@ -345,7 +347,7 @@ class World:
         self.journal.open()
         self.bindings = Bindings(self.journal, RedisBindingHome(self.kv, self.clock, self.node), self.clock)
         self.host = self.net.host("10.0.0.1", "fd00::1")
-        self.stack = Stack(self.clock, self.rng, self.host)
+        self.stack = Stack(self.clock, self.rng, self.host, limits=self.limits)
         self.location = Location(self.bindings, self.clock, self.rng, self.node)
         self.location.load()
         self.bindings.start()

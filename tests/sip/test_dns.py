@@ -148,6 +148,7 @@ def test_srv_dot_means_not_here() -> None:
     n.srv("_sip._udp.h.example", ".", 0)
     n.a("h.example", "10.1.1.1")
     assert n.ask("h.example", transport="udp") == "DNS: no address for h.example"
+    assert n.net.questions == [("_sip._udp.h.example", "SRV")]
 
 
 def test_srv_priorities_and_weights() -> None:

@@ -303,6 +303,19 @@ def test_after_cancel_the_final_is_awaited_for_64_t1() -> None:
     p.end()
 
 
+def test_cancel_replaces_the_limit_of_the_final_response() -> None:
+    p = Peer()
+    tx = p.send("INVITE", final_reply=20.0)
+    p.answer(180)
+    p.run(15)
+    tx.cancel()
+    p.run(20)
+    assert p.user.failures == []
+    p.answer(487)
+    assert p.user.statuses == [180, 487] and p.user.failures == []
+    p.end()
+
+
 def test_cancel_that_crosses_the_2xx() -> None:
     p = Peer()
     tx = p.send("INVITE")
@@ -406,6 +419,23 @@ def test_answer_of_a_hop_that_was_given_up_wins_and_the_other_is_cancelled() -> 
     p.end()
 
 
+def test_late_failure_of_a_hop_that_was_given_up_is_not_the_outcome() -> None:
+    p = Peer()
+    second = Wire(p.world.net, ("10.0.0.8", 5060))
+    p.send("INVITE", "sip:10.0.0.9", "sip:10.0.0.8", first_reply=5.0)
+    p.run(5.1)
+    p.answer(180, "one")
+    assert len(p.sent("CANCEL")) == 1
+    p.wire.send(answer(p.sent("CANCEL")[0], 200), A)
+    p.answer(487, "one")
+    assert p.user.statuses == [] and len(p.sent("ACK")) == 1
+    second.send(answer(second.got[0], 200, "two"), A)
+    p.run(0)
+    assert p.user.statuses == [200] and p.user.failures == []
+    second.sock.close()
+    p.end()
+
+
 def test_refused_datagram_gets_a_second_chance_then_fails() -> None:
     p = Peer()
     real = p.stack.transports.sockets[0].udp
@@ -493,6 +523,21 @@ def test_connection_that_ends_fails_what_waits_on_it() -> None:
     callee.stream.abort()
     p.run(0)
     assert p.user.statuses == [180] and p.user.failures == ["transport"]
+    p.world.net.listeners[("10.0.0.9", 5060)].close()
+    p.end()
+
+
+def test_finished_transactions_leave_nothing_on_the_connection() -> None:
+    p = Peer()
+    callee = tcp_peer(p)
+    for method, final in (("OPTIONS", 200), ("INVITE", 200), ("INVITE", 404)):
+        p.send(method, "sip:10.0.0.9;transport=tcp")
+        callee.stream.write(answer(callee.data, final))
+        callee.data = b""
+        p.run(0)
+    p.run(40)
+    (flow,) = p.stack.transports.flows.values()
+    assert not flow._watchers and p.user.statuses == [200, 200, 404]
     p.world.net.listeners[("10.0.0.9", 5060)].close()
     p.end()
 

@@ -128,3 +128,19 @@ def talk(made: World, a: Party, b: Party, side: str = "b0") -> tuple[Any, Addres
     session.select(side)
     made.step()
     return session, where(answer), where(offer)
+
+
+def odd(address: Address) -> Address:
+    return address[0], address[1] + 1
+
+
+def flood(w: World, eve_sends: list[bytes], *targets: Address, host: str = EVE, port: int = 6666) -> None:
+    sock = w.net.udp((host, port), lambda data, source: leaked.append(data))
+    leaked: list[bytes] = []
+    for data in eve_sends:
+        for target in targets:
+            sock.send(data, target)
+            sock.send(data, odd(target))
+        w.step(0.0005)
+    sock.close()
+    assert leaked == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 MAX_PATTERN = 255
 """Characters of a pattern after its variables were filled in."""
@@ -22,6 +22,15 @@ _CAP = MAX_WAYS + 1
 
 # The parser behind `re.compile`; it has no public name.
 _parser: Any = importlib.import_module("re._parser")
+
+
+class Problem(NamedTuple):
+    """A row that could not be used and is left out."""
+
+    what: str
+    id: int
+    pattern: str
+    why: str
 
 
 class BadPattern(ValueError):

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from ngcpd.directory.patterns import MAX_NUMBER, BadPattern, compile_pattern
+from ngcpd.directory.patterns import MAX_NUMBER, BadPattern, Problem, compile_pattern
 from ngcpd.runtime.log import logger
 
 log = logger("directory")
@@ -136,20 +136,22 @@ def _replacement(text: str, groups: int) -> list[str | int | _Var]:
 class RuleSet:
     """The rule lists of one set by (direction, field)."""
 
-    __slots__ = ("_lists", "id", "name")
+    __slots__ = ("_lists", "id", "name", "problems")
 
     def __init__(self, set_id: int, name: str, rows: Iterable[RuleRow]) -> None:
-        """`rows` are enabled rules of this set in any order. A rule that cannot be used is logged once and left out."""
+        """`rows` are enabled rules of this set in any order. A rule that cannot be used is left out and named in `problems`."""
         self.id = set_id
         self.name = name
         lists: dict[tuple[str, str], list[Rule]] = {}
+        problems: list[Problem] = []
         for row in sorted(rows, key=lambda r: (r.priority, r.id)):
             try:
                 rule = Rule(row.match_pattern, row.replace_pattern)
             except BadPattern as error:
-                log.warning("rewrite rule skipped", rule=row.id, rule_set=name, pattern=row.match_pattern, to=row.replace_pattern, why=str(error))
+                problems.append(Problem("rewrite rule skipped", row.id, row.match_pattern, str(error)))
                 continue
             lists.setdefault((row.direction, row.field), []).append(rule)
+        self.problems = tuple(problems)
         self._lists = {where: tuple(rules) for where, rules in lists.items()}
 
     def rewrite(self, direction: str, field: str, subject: str, lookup: Lookup) -> str:

@@ -7,10 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ngcpd.directory.model import parse_ip
-from ngcpd.directory.patterns import MAX_URI, BadPattern, compile_pattern
-from ngcpd.runtime.log import logger
-
-log = logger("directory")
+from ngcpd.directory.patterns import MAX_URI, BadPattern, Problem, compile_pattern
 
 
 class TrustedRow(NamedTuple):
@@ -30,24 +27,26 @@ class _Entry(NamedTuple):
 
 
 class TrustedSources:
-    """All rows, found by address. A row whose address or pattern cannot be used is logged and trusts nobody."""
+    """All rows, found by address. A row whose address or pattern cannot be used trusts nobody and is named in `problems`."""
 
-    __slots__ = ("_by_ip",)
+    __slots__ = ("_by_ip", "problems")
 
     def __init__(self, rows: Iterable[TrustedRow]) -> None:
         """`rows` in the order in which they are tried."""
         by_ip: dict[tuple[int, int], list[_Entry]] = {}
+        problems: list[Problem] = []
         for row in rows:
             address = parse_ip(row.src_ip.strip())
             if address is None:
-                log.warning("trusted source skipped: no address", id=row.id, src_ip=row.src_ip)
+                problems.append(Problem("trusted source skipped", row.id, row.src_ip, "no address"))
                 continue
             try:
                 pattern = compile_pattern(row.from_pattern, MAX_URI) if row.from_pattern else None
             except BadPattern as error:
-                log.warning("trusted source skipped: bad pattern", id=row.id, pattern=row.from_pattern, why=str(error))
+                problems.append(Problem("trusted source skipped", row.id, row.from_pattern or "", str(error)))
                 continue
             by_ip.setdefault(address, []).append(_Entry(row.subscriber_id, row.protocol.lower(), pattern))
+        self.problems = tuple(problems)
         self._by_ip = {address: tuple(entries) for address, entries in by_ip.items()}
 
     def find(self, ip: str, transport: str, from_uri: str) -> int | None:

@@ -9,6 +9,7 @@ from ngcpd.directory.model import Prefs, Snapshot
 from ngcpd.routing.model import FOREIGN, LOCAL, CallContext, Numbers
 from ngcpd.routing.rewriting import outbound_callee, outbound_caller
 from ngcpd.routing.uris import ANONYMOUS, ANONYMOUS_ADDRESS, sip_uri
+from ngcpd.sip.grammar import to_wire
 from ngcpd.sip.headers import NameAddr
 
 Fields = list[tuple[str, str]]
@@ -52,7 +53,7 @@ def identity_fields(ctx: CallContext, snapshot: Snapshot, prefs: Prefs) -> tuple
 
     user = shown(prefs.get("outbound_from_user") or "npn") or shown("npn") or shown("upn") or shown("auth_user") or ANONYMOUS
     display = shown(prefs.get("outbound_from_display") or "none")
-    from_ = NameAddr(display, sip_uri(user, host, phone=phone))
+    from_ = NameAddr(to_wire(display), sip_uri(user, host, phone=phone))
     fields: Fields = []
     for name, preference, default in (
         ("P-Asserted-Identity", "outbound_pai_user", "npn"),
@@ -70,7 +71,7 @@ def _foreign(ctx: CallContext, prefs: Prefs) -> tuple[str, Fields]:
     if uri.headers:
         uri = uri.replace(headers="")
     display = pick(prefs.get("outbound_from_display") or "none", ctx.numbers)
-    return str(NameAddr(display, uri)), [("P-Asserted-Identity", str(NameAddr("", uri)))]
+    return str(NameAddr(to_wire(display), uri)), [("P-Asserted-Identity", str(NameAddr("", uri)))]
 
 
 def to_header(ctx: CallContext, snapshot: Snapshot, prefs: Prefs, keep: bool) -> str:

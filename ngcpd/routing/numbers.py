@@ -9,7 +9,7 @@ from ngcpd.routing.rejects import Rejects
 from ngcpd.routing.rewriting import inbound_caller
 from ngcpd.routing.stage import Outcome, Stage
 from ngcpd.routing.uris import ANONYMOUS, addresses, is_anonymous, user_of
-from ngcpd.sip.grammar import to_wire
+from ngcpd.sip.grammar import from_wire
 
 _HEADER = {"pai_user": "P-Asserted-Identity", "ppi_user": "P-Preferred-Identity", "rpid_user": "Remote-Party-ID"}
 _HIDING = frozenset(("id", "user", "header"))
@@ -24,7 +24,7 @@ def claimed(ctx: CallContext, source: str) -> str:
             if user:
                 return user
     elif source == "from_display":
-        display = ctx.request.from_.display.strip()
+        display = from_wire(ctx.request.from_.display).strip()
         if display:
             return display
     return user_of(ctx.request.from_.uri)
@@ -44,11 +44,11 @@ def fetch_numbers(ctx: CallContext, snapshot: Snapshot) -> Outcome:
     upn_from = prefs.get("inbound_upn") or "from_user" if ctx.caller_class in (LOCAL, PEER) else "from_user"
     numbers.received_upn = claimed(ctx, upn_from)
     numbers.upn = inbound_caller(ctx, snapshot, numbers.received_upn)
-    numbers.rcv_display = ctx.request.from_.display
+    numbers.rcv_display = from_wire(ctx.request.from_.display)
     if ctx.caller is not None:
         numbers.auth_user = ctx.caller.username
         numbers.npn = prefs.get("cli") or ctx.caller.username
-        numbers.np_display = to_wire(prefs.get("display_name") or "")
+        numbers.np_display = prefs.get("display_name") or ""
     elif ctx.caller_class == PEER:
         numbers.npn = inbound_caller(ctx, snapshot, claimed(ctx, prefs.get("inbound_npn") or "from_user"))
     else:

@@ -649,3 +649,17 @@ def test_memory_of_many_keys() -> None:
     tracemalloc.stop()
     assert size < 60_000_000, size
     assert d.number("43110000007") == NumberEntry(7, True)
+
+
+def test_unusable_rows_are_named_in_the_log_once(world: World) -> None:
+    from ngcpd.store.tables.routing import rewrite_rule
+    from tests.store.helpers import captured, lines_with
+
+    set_id = world.rules("r", ("in", "callee", "^1$", "2"))
+    world.sql(sa.update(rewrite_rule).where(rewrite_rule.c.set_id == set_id).values(match_pattern="(a+)+$"))
+    with captured() as lines:
+        d = world.start()
+        d.changed([changes.Change(1, "rewrite", str(set_id)), changes.Change(2, "all", "")])
+    assert len(lines_with(lines, "rewrite rule skipped", "backtrack")) == 1
+    rules = d.rule_set(set_id)
+    assert rules is not None and rules.rewrite("in", "callee", "aaa", lambda name: ()) == "aaa"

@@ -71,14 +71,17 @@ class LateReads(HeldExecutor):
 class World:
     """`spce.test` with customers and subscribers on demand. `pump` hands the directory the notices written since the last time."""
 
-    def __init__(self, path: Path, executor: HeldExecutor | None = None, *, limit: int = 20_000) -> None:
+    def __init__(self, path: Path, executor: HeldExecutor | None = None, *, limit: int = 20_000, store: bytes | None = None) -> None:
+        """`store`: the content of a store to begin with."""
         self.clock = SimClock()
         self.rng = SeededRng(7)
         self.executor = executor or HeldExecutor()
         file = path / "store.db"
         url = f"sqlite:///{file}"
         self.env = Env(self.clock, self.rng, Vault(b"k" * 32, self.rng), Argon(self.rng, 1, 8, 1))
-        if not _template:
+        if store is not None:
+            file.write_bytes(store)
+        elif not _template:
             migrations.upgrade(url)
             first = Database(url, self.executor, self.clock)
             first.run_here(seed.seed, self.rng, self.env.vault, self.env.argon)

@@ -16,6 +16,8 @@ from ngcpd.sip.digest import Challenge, NonceMaker, answer
 from ngcpd.sip.message import Request, parse_message
 from tests.directory.world import PASSWORD, HeldExecutor, World
 
+_made: list[tuple[bytes, int, int, int, int]] = []
+
 
 class FakeFlow:
     """An open connection, as far as routing looks at it."""
@@ -29,11 +31,16 @@ class Rig:
     """Domain `spce.test`; caller testuser1002 (4311002), callee testuser1003 (4311003, alias 4313333) of one customer, as the examples have it."""
 
     def __init__(self, path: Path, executor: HeldExecutor | None = None, settings: RoutingSettings | None = None) -> None:
-        self.world = World(path, executor)
-        self.domain_id = self.world.domain()
-        self.customer = self.world.customer(external_id="ext c")
-        self.caller = self.world.subscriber("testuser1002", "4311002", ("4311009",), customer=self.customer)
-        self.callee = self.world.subscriber("testuser1003", "4311003", ("4313333",), customer=self.customer)
+        if not _made:
+            first = World(path)
+            domain = first.domain()
+            customer = first.customer(external_id="ext c")
+            caller = first.subscriber("testuser1002", "4311002", ("4311009",), customer=customer)
+            callee = first.subscriber("testuser1003", "4311003", ("4313333",), customer=customer)
+            first.close()
+            _made.append(((path / "store.db").read_bytes(), domain, customer, caller, callee))
+        store, self.domain_id, self.customer, self.caller, self.callee = _made[0]
+        self.world = World(path, executor, store=store)
         self.directory = self.world.start()
         self.nonces = NonceMaker(b"n" * 32, self.world.clock)
         self.authenticator = Authenticator(self.directory, self.nonces)

@@ -52,7 +52,7 @@ def test_number_of_any_domain(rig: Rig) -> None:
     other = rig.world.subscriber("carol", "4315555", customer=rig.customer, domain="second.test")
     rig.world.pump()
     rig.contacts[other] = [binding(other, "sip:carol@127.1.0.5")]
-    ctx, verdict = rig.call("sip:4315555@spce.test")
+    _ctx, verdict = rig.call("sip:4315555@spce.test")
     assert isinstance(verdict, Deliver) and verdict.branches[0].to == "<sip:carol@second.test>"
     assert rig.code("sip:carol@spce.test") == AWAY, "user names belong to their domain"
 
@@ -106,7 +106,13 @@ def test_terminated_customer_cannot_be_called(rig: Rig) -> None:
 # ------------------------------------------------------------------------------------------------------------------- loops
 @pytest.mark.parametrize(
     ("suffix", "result"),
-    [("", "deliver"), ("_b2b-1" * 9, "deliver"), ("_b2b-1" * 10, "482 Loop Detected"), ("_b2b-1_pbx-1" * 5, "482 Loop Detected"), ("_b2b-1" * 12 + "x", "deliver")],
+    [
+        ("", "deliver"),
+        ("_b2b-1" * 9, "deliver"),
+        ("_b2b-1" * 10, "482 Loop Detected"),
+        ("_b2b-1_pbx-1" * 5, "482 Loop Detected"),
+        ("_b2b-1" * 12 + "x", "deliver"),
+    ],
 )
 def test_own_legs_that_come_back(rig: Rig, suffix: str, result: str) -> None:
     assert rig.code(call_id="abc@x" + suffix) == result

@@ -66,7 +66,7 @@ def test_truth_table(rig: Rig, trusted: bool, is_peer: bool, local: bool, creden
     ],
 )
 def test_digest(rig: Rig, user: str | None, password: str, realm: str, result: str) -> None:
-    ctx, verdict = rig.call(user=user, password=password, realm=realm)
+    _ctx, verdict = rig.call(user=user, password=password, realm=realm)
     assert outcome(verdict) == result
     if isinstance(verdict, Reject):
         assert verdict.key == "challenge"

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from ngcpd.routing.model import Deliver
 from ngcpd.routing.identity import pick
-from ngcpd.routing.model import Numbers
+from ngcpd.routing.model import Deliver, Numbers
 from tests.routing.rig import Rig, field
 
 PAI = "P-Asserted-Identity"

@@ -1,0 +1,61 @@
+"""The whitelist between the legs (call processing 1.5, 3.22)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ngcpd.routing.headers import DEFAULT_BOTH, NEVER, HeaderFilter, forbidden, passed_fields, without_refer
+from ngcpd.sip.message import Request, Response
+
+
+def request(*fields: tuple[str, str]) -> Request:
+    return Request.make("INVITE", "sip:a@b.test", fields)
+
+
+def test_default_list() -> None:
+    fields = [(name, "x") for name in (*DEFAULT_BOTH, "X-Test", "Subject", "Server", "Content-Type", "MIME-Version")]
+    names = [n for n, _ in passed_fields(request(*fields))]
+    assert names == ["Diversion", "Allow", "Supported", "Require", "History-Info", "Call-Info"]
+    assert passed_fields(Response.make(180, "Ringing", fields)) == passed_fields(request(*fields))
+
+
+def test_operators_list_by_direction_and_pattern() -> None:
+    f = HeaderFilter(request=["X-Req"], response=["x-resp"], both=["X-Acme-*"])
+    fields = [("X-Req", "1"), ("X-Resp", "2"), ("X-Acme-Foo", "3"), ("X-Acme", "4"), ("Diversion", "5")]
+    assert f.passed(request(*fields)) == [("X-Req", "1"), ("X-Acme-Foo", "3")]
+    assert f.passed(Response.make(200, "OK", fields)) == [("X-Resp", "2"), ("X-Acme-Foo", "3")]
+
+
+@pytest.mark.parametrize("name", [n.replace("*", "Foo") for n in NEVER])
+def test_never_list_wins(name: str) -> None:
+    f = HeaderFilter(both=[name, name.upper(), "*"])
+    assert f.passed(request((name, "1"), (name.lower(), "2"))) == []
+    assert forbidden([name]) == [name] and forbidden(["*"]) == ["*"]
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"), [("P-NGCP-*", True), ("P-*", True), ("P-Ac*", True), ("X-*", False), ("Diversion", False), ("P-Asserted-Identity", False)]
+)
+def test_forbidden_entries(name: str, bad: bool) -> None:
+    assert forbidden([name]) == ([name] if bad else [])
+
+
+def test_allow() -> None:
+    assert without_refer("INVITE, refer ,BYE,") == "INVITE, BYE"
+    assert passed_fields(request(("Allow", "REFER"))) == []
+    assert HeaderFilter(allow_refer=True).passed(request(("Allow", "INVITE, REFER"))) == [("Allow", "INVITE, REFER")]
+
+
+def test_identity_headers_are_never_copied_even_when_listed_twice() -> None:
+    f = HeaderFilter(both=[*DEFAULT_BOTH, "P-Asserted-*", "Privacy"])
+    assert f.passed(request(("P-Asserted-Identity", "<sip:x@y>"), ("Privacy", "id"), ("User-Agent", "z"))) == []
+
+
+@given(st.lists(st.text("abcXYZ-", min_size=1, max_size=8), max_size=1200))
+def test_memory_for_names_is_bounded(names: list[str]) -> None:
+    f = HeaderFilter()
+    for name in names:
+        f.passed(request((name, "1")))
+    assert len(f._known) <= 1000

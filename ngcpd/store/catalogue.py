@@ -85,7 +85,7 @@ class Catalogue(Mapping[str, Attribute]):
         (`lbrtp_set`, `rtp_interface`, `outbound_socket`). KeyError for an unknown name."""
         old = self._all[name]
         known = {c.value for c in old.choices}
-        new = tuple(Choice(v, v, old.levels, frozenset()) for v in values if v not in known)
+        new = tuple(Choice(v, v, old.levels, frozenset()) for v in dict.fromkeys(values) if v not in known)
         return Catalogue(replace(a, choices=a.choices + new) if a.name == name else a for a in self._all.values())
 
 

@@ -36,8 +36,8 @@ SQLITE_SECONDS = 0.25
 MARIADB_SECONDS = 1.0
 SETTLE_SECONDS = 120.0
 """How long a transaction may take between getting an id for its notice and its commit. Far above every limit of a unit of work."""
-START_WINDOW = 1000
-"""Ids below the newest that are looked at for transactions still open when the feed starts."""
+START_WINDOW = 20_000
+"""Ids below the newest among which missing ones may be those of transactions still open when the feed starts."""
 MAX_RANGES = 32
 KEEP_HOURS = 24
 CHANNEL = "ngcpd.changes"
@@ -173,7 +173,7 @@ class ChangeFeed:
     def _started(self, ids: list[int]) -> None:
         at = self._clock.monotonic()
         if ids:
-            self._position.highest = min(ids) - 1
+            self._position.highest = max(0, ids[-1] - START_WINDOW)
         self._position.take(ids, at)
         self._running = True
         self._database.changed += [self.poke, self._publish]
@@ -256,8 +256,8 @@ class ChangeFeed:
 
 def _ends(conn: sa.Connection) -> list[int]:
     """The newest ids, ascending, enough to see which are missing."""
-    newest = conn.scalars(sa.select(changes.c.id).order_by(changes.c.id.desc()).limit(START_WINDOW)).all()
-    return sorted(newest)
+    newest = conn.scalar(sa.select(sa.func.max(changes.c.id))) or 0
+    return list(conn.scalars(sa.select(changes.c.id).where(changes.c.id > newest - START_WINDOW).order_by(changes.c.id)))
 
 
 def _since(conn: sa.Connection, highest: int, ranges: list[tuple[int, int]]) -> tuple[int | None, list[Change]]:

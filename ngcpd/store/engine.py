@@ -8,6 +8,7 @@ MariaDB sessions use READ COMMITTED, a strict sql_mode and UTC.
 from __future__ import annotations
 
 import enum
+import logging
 import sqlite3
 from typing import Any
 
@@ -24,6 +25,10 @@ POOL_WAIT_SECONDS = 10.0
 SQL_MODE = "STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION,ONLY_FULL_GROUP_BY"
 OLDEST_MARIADB = (10, 5)
 OLDEST_SQLITE = (3, 35)
+
+
+# A connection that broke is logged by whoever worked on it; the pool would add a traceback on stderr when it throws it away.
+logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 
 class Trouble(enum.Enum):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ngcpd.config.node import ROLES, Interface, Node
 from ngcpd.config.problems import Mark, Report
-from ngcpd.config.tree import Map, Scalar, clip, find
+from ngcpd.config.tree import Map, Scalar, clip, find, plain
 from ngcpd.config.tree import Node as Tree
 from ngcpd.config.types import HOST, IP, IP4, IP6, NAT, TEXT, WORDS, Enum, Int, List, Text, Type
 
@@ -193,7 +193,7 @@ def _check(hosts: dict[str, _Host], report: Report) -> None:
             for type_ in types if isinstance(types, tuple) else ():
                 if isinstance(type_, str) and type_ not in KNOWN_TYPES and not re.fullmatch("rtp_.+", type_) and type_ not in unknown:
                     unknown.add(type_)
-                    close = difflib.get_close_matches(type_, sorted(KNOWN_TYPES), n=1, cutoff=0.7)
+                    close = difflib.get_close_matches(type_, sorted(KNOWN_TYPES), n=1, cutoff=0.8)
                     hint = f"; nearest valid name: {close[0]}" if close else ""
                     report.warn(host.at(name, "type"), f"interface type {type_} of hosts.{host.name}.{name} is not known{hint}")
     _check_unique(hosts, report)
@@ -236,7 +236,9 @@ def _check_interface(host: _Host, name: str, tree: Map, values: dict[str, object
 
     def need(keys: tuple[str, ...], why: str) -> None:
         for key in keys:
-            if values.get(key) in (None, (), ""):
+            given = tree.items.get(key)
+            # a value that is given and wrong has been told already
+            if given is None or plain(given) in (None, "", []):
                 report.error(mark, f"{where}: {why} needs {key}")
 
     if name.startswith("bond"):

@@ -27,7 +27,8 @@ MAX_DEPTH = 32
 
 _CONFLICT = re.compile(rb"^(?:<{7}|>{7}) \S.*$", re.MULTILINE)
 _TAG = "tag:yaml.org,2002:"
-_TAGS = {_TAG + "str", _TAG + "seq", _TAG + "map"}
+_NULL = _TAG + "null"
+_TAGS = {_TAG + "str", _TAG + "seq", _TAG + "map", _NULL}
 
 
 class _TooDeep(Exception):
@@ -37,7 +38,7 @@ class _TooDeep(Exception):
 
 
 class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
-    """Composes nodes; `BaseResolver` has no implicit types, so every untagged scalar is text."""
+    """Composes nodes; an untagged scalar is text, or null when it is a plain `~` or nothing."""
 
     def __init__(self, text: str) -> None:
         Reader.__init__(self, text)
@@ -55,6 +56,11 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
             return super().compose_node(parent, index)  # type: ignore[arg-type]
         finally:
             self.depth -= 1
+
+    def resolve(self, kind: type[yaml.Node], value: object, implicit: object) -> str:
+        if kind is ScalarNode and isinstance(implicit, tuple) and implicit[0] and value in ("", "~"):
+            return _NULL
+        return str(BaseResolver.resolve(self, kind, value, implicit))  # type: ignore[no-untyped-call]
 
 
 class _TooBig(Exception):
@@ -87,7 +93,7 @@ class _Converter:
         self.open.add(id(node))
         try:
             if isinstance(node, ScalarNode):
-                return Scalar(None if node.style is None and node.value in ("", "~") else node.value, mark)
+                return Scalar(None if node.tag == _NULL else node.value, mark)
             if isinstance(node, SequenceNode):
                 return Seq(tuple(self.convert(item) for item in node.value), mark)
             assert isinstance(node, MappingNode)
@@ -101,7 +107,7 @@ class _Converter:
         inherited: list[Map] = []
         for key_node, value_node in node.value:
             place = self.mark(key_node)
-            if not isinstance(key_node, ScalarNode) or (key_node.style is None and key_node.value in ("", "~")):
+            if not isinstance(key_node, ScalarNode) or key_node.tag == _NULL:
                 self.report.error(place, "a key must be text")
                 continue
             key = key_node.value

@@ -245,13 +245,28 @@ class Location:
 
     # ------------------------------------------------------------------------------------------------- what ends bindings
     def other_node(self, subscriber_id: int, new: Sequence[Binding], gone: Iterable[str]) -> None:
-        """Another node changed bindings. It has stored them; here only the memory follows."""
-        out = {b.ruid for b in new} | set(gone)
+        """Another node changed bindings and stores that itself; here the memory follows.
+
+        What this node stored of them before may still be on its way to the home and would arrive there after the change: it is stored again.
+        """
+        changed: dict[str, Binding | None] = {**dict.fromkeys(gone), **{b.ruid: b for b in new}}
         now = self._clock.time()
         before = self.table.get(subscriber_id)
-        kept = [b for b in before if b.ruid not in out]
+        kept = [b for b in before if b.ruid not in changed]
         self.table.replace(subscriber_id, (*kept, *(_elsewhere(b) for b in new if b.live(now))))
         self._let_go(before)
+        for old in before:
+            if old.node == self.node and old.ruid in changed:
+                self._follow(old, changed[old.ruid])
+
+    def _follow(self, old: Binding, now: Binding | None) -> None:
+        if now is None:
+            self._forget(old)
+            return
+        try:
+            self._durable.put(now)
+        except JournalFull as error:
+            log.limited("follow", 60.0, "a binding that moved to another node could not be stored", why=str(error))
 
     def other_nodes(self, found: Iterable[Binding]) -> None:
         """Replace what is known of the other nodes' bindings by `found`, after notices were lost."""

@@ -6,6 +6,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from ngcpd.registrar.location import Location
@@ -210,6 +211,27 @@ def test_changes_of_another_node_are_seen(world: World) -> None:
     other.remove(1004)
     world.run(1)
     assert other.bindings(1003) == [] and world.live(1004) == []
+
+
+def test_what_another_node_changed_wins_in_the_home(world: World) -> None:
+    """The journal of the former owner reaches the home last and must not bring the old binding back."""
+    Sharing(world.location, world.kv, world.bindings, "r").start()
+    world.bindings.stop()
+    phone = Device(world, ("10.0.1.3", 5060))
+    phone.register()
+    phone.register(contact="<sip:second@10.0.1.3>")
+    first, second = world.registrar.bindings(1003)
+    other = Location(Nowhere(), world.clock, SeededRng(9), "other")
+    sharing = Sharing(other, world.kv, Nowhere(), "run-1")
+    sharing.start()
+    moved = msgspec.structs.replace(second, node="other", cseq=99)
+    other.other_node(1003, [first, second], [])
+    other.change(1003, [moved])
+    world.run(0.1)
+    assert world.registrar.bindings(1003) == [moved]
+    world.crash()
+    world.boot()
+    assert world.registrar.bindings(1003) == [moved]
 
 
 def test_expiry_is_the_owners_affair(world: World) -> None:

@@ -2,4 +2,4 @@
 
 import importlib.util
 
-pytest_plugins = [name for name in ("tests.servers.mariadb", "tests.servers.stores", "tests.servers.redis") if importlib.util.find_spec(name)]
+pytest_plugins = [name for name in ("tests.servers.mariadb", "tests.servers.stores", "tests.servers.redis", "tests.servers.daemon") if importlib.util.find_spec(name)]

@@ -15,7 +15,7 @@ from ngcpd.sip.stack import Limits, Timers
 
 def timers(settings: Settings) -> Timers:
     sip = settings.ngcpd.sip
-    return Timers(t1=sip.t1 / 1000, t2=sip.t2 / 1000, t4=sip.t4 / 1000, linger=sip.linger / 1000)
+    return Timers(t1=sip.t1 / 1000, t2=sip.t2 / 1000, t4=sip.t4 / 1000, completed=sip.linger / 1000)
 
 
 def limits(settings: Settings) -> Limits:

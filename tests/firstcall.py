@@ -1,6 +1,7 @@
 """Follows the words that `make run` prints: two baresip phones on terminals of their own, a call, both tones heard, a right record.
 
-Standard library only: `scripts/fresh` runs it in a fresh Debian system as `python3 tests/firstcall.py make run`.
+Standard library only. `scripts/fresh` runs it as `python3 tests/firstcall.py make run` with FIRSTCALL_PREFIX (words put before every
+command, to run it inside a fresh system) and FIRSTCALL_DIR (where that system's checkout is seen from outside).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import time
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 TONES = {"alice": 440.0, "bob": 880.0}
@@ -110,12 +111,12 @@ def printed_commands(text: str) -> list[list[str]]:
     return found
 
 
-def call(run: Terminal, cwd: Path, phones_dir: Path, ctl: Callable[..., str]) -> None:
+def call(run: Terminal, cwd: Path, phones_dir: Path, ctl: Callable[..., str], prefix: Sequence[str] = ()) -> None:
     """Make the printed call while the daemon of `run` serves; what each heard and what the tools show is checked."""
     phones: list[Terminal] = []
     try:
         for command, mark in zip(printed_commands(run.text), ("registered successfully", "Call established"), strict=True):
-            phone = Terminal(command, cwd)
+            phone = Terminal([*prefix, *command], cwd)
             phones.append(phone)
             phone.expect(mark)
         bob, alice = phones
@@ -147,7 +148,9 @@ def check_record(cdrs: str) -> None:
 
 def main(argv: list[str]) -> int:
     """Run the command of `argv` (make run) here and follow its words."""
-    run = Terminal(argv, Path.cwd())
+    prefix = shlex.split(os.environ.get("FIRSTCALL_PREFIX", ""))
+    here = Path(os.environ.get("FIRSTCALL_DIR", "."))
+    run = Terminal([*prefix, *argv], Path.cwd())
     try:
         run.expect(r"info app ready", 300)
         tool = re.search(r"^\s+(\S*ngcpctl) registrations", run.text, re.MULTILINE)
@@ -155,9 +158,9 @@ def main(argv: list[str]) -> int:
         assert tool and phones, run.text
 
         def ctl(*args: str) -> str:
-            return subprocess.run([tool.group(1), *args], capture_output=True, text=True, timeout=30, check=True).stdout
+            return subprocess.run([*prefix, tool.group(1), *args], capture_output=True, text=True, timeout=30, check=True).stdout
 
-        call(run, Path.cwd(), Path(phones.group(1)), ctl)
+        call(run, Path.cwd(), here / phones.group(1), ctl, prefix)
         check_record(ctl("cdrs"))
         run.type("\x03")
         assert run.wait(10.0) == 0, "Ctrl-C"

@@ -14,7 +14,10 @@ from tests.runtime.certificates import make_certificate
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("kamailio: {proxy: {min_expires: 7200}}", "config.yml:1:33: kamailio.proxy.min_expires (7200) must not be larger than kamailio.proxy.default_expires (3600)"),
+        (
+            "kamailio: {proxy: {min_expires: 7200}}",
+            "config.yml:1:33: kamailio.proxy.min_expires (7200) must not be larger than kamailio.proxy.default_expires (3600)",
+        ),
         ("kamailio: {proxy: {max_expires: 100}}", "kamailio.proxy.default_expires (3600) must not be larger than kamailio.proxy.max_expires (100)"),
         ("sems: {sbc: {session_timer: {min_timer: 60}}}", "sems.sbc.session_timer.min_timer: 60 is out of range (allowed: an integer >= 90)"),
         ("sems: {sbc: {session_timer: {session_expires: 9000}}}", "session_expires (9000) must not be larger than"),
@@ -22,17 +25,41 @@ from tests.runtime.certificates import make_certificate
         ("rtpproxy: {minport: 40001}", "rtpproxy.minport (40001) must not be larger than rtpproxy.maxport (40000)"),
         ("rtpproxy: {minport: 30001, maxport: 30002}", "has no room for one pair"),
         ("sems: {lowport: 50001}", "sems.lowport (50001) must not be larger than sems.highport (50000)"),
-        ("kamailio: {lb: {port: 30500}}", "kamailio.lb.port: port 30500 lies within the media ports 30000 to 40000 of the same address 198.51.100.10"),
+        (
+            "kamailio: {lb: {port: 30500}}",
+            "kamailio.lb.port: port 30500 lies within the media ports 30000 to 40000 of the same address 198.51.100.10",
+        ),
         ("sems: {bindport: 5062}", "sems.bindport: udp port 5062 on 127.0.0.1 is already used by kamailio.proxy.port"),
-        ("www_admin: {http_admin: {port: 1444}}", "autoprov.server.port: tcp port 1444 on 198.51.100.10 is already used by www_admin.http_admin.port"),
-        ("kamailio: {lb: {extra_sockets: {a: 'udp:198.51.100.10:5060'}}}", "kamailio.lb.extra_sockets.a: udp port 5060 on 198.51.100.10 is already used by kamailio.lb.port"),
-        ("kamailio: {lb: {extra_sockets: {a: 'udp:198.51.100.10:5064', b: 'udp:198.51.100.10:5064'}}}", "extra_sockets.b: udp port 5064 on 198.51.100.10 is already used by"),
-        ("kamailio: {lb: {extra_sockets: {a: 'tcp:198.51.100.10:1443'}}}", "www_admin.http_admin.port: tcp port 1443 on 198.51.100.10 is already used by kamailio.lb.extra_sockets.a"),
-        ("kamailio: {lb: {extra_sockets: {a: 'udp:203.0.113.1:5064'}}}", "config.yml:1:33: kamailio.lb.extra_sockets.a: 203.0.113.1 is not an address of this node in network.yml"),
-        ("kamailio: {lb: {extra_sockets: {a: 'udp:198.51.100.10'}}}", "config.yml:1:36: kamailio.lb.extra_sockets: a: \"udp:198.51.100.10\" is not transport:address:port"),
-        ("ngcpd: {sip: {listen: ['udp:127.0.0.1:5060', 'udp:127.0.0.1:5060']}}", "ngcpd.sip.listen[1]: udp port 5060 on 127.0.0.1 is already used by ngcpd.sip.listen[0]"),
+        (
+            "www_admin: {http_admin: {port: 1444}}",
+            "autoprov.server.port: tcp port 1444 on 198.51.100.10 is already used by www_admin.http_admin.port",
+        ),
+        (
+            "kamailio: {lb: {extra_sockets: {a: 'udp:198.51.100.10:5060'}}}",
+            "kamailio.lb.extra_sockets.a: udp port 5060 on 198.51.100.10 is already used by kamailio.lb.port",
+        ),
+        (
+            "kamailio: {lb: {extra_sockets: {a: 'udp:198.51.100.10:5064', b: 'udp:198.51.100.10:5064'}}}",
+            "extra_sockets.b: udp port 5064 on 198.51.100.10 is already used by",
+        ),
+        (
+            "kamailio: {lb: {extra_sockets: {a: 'tcp:198.51.100.10:1443'}}}",
+            "www_admin.http_admin.port: tcp port 1443 on 198.51.100.10 is already used by kamailio.lb.extra_sockets.a",
+        ),
+        (
+            "kamailio: {lb: {extra_sockets: {a: 'udp:203.0.113.1:5064'}}}",
+            "config.yml:1:33: kamailio.lb.extra_sockets.a: 203.0.113.1 is not an address of this node in network.yml",
+        ),
+        (
+            "kamailio: {lb: {extra_sockets: {a: 'udp:198.51.100.10'}}}",
+            'config.yml:1:36: kamailio.lb.extra_sockets: a: "udp:198.51.100.10" is not transport:address:port',
+        ),
+        (
+            "ngcpd: {sip: {listen: ['udp:127.0.0.1:5060', 'udp:127.0.0.1:5060']}}",
+            "ngcpd.sip.listen[1]: udp port 5060 on 127.0.0.1 is already used by ngcpd.sip.listen[0]",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refused(room: Room, text: str, says: str) -> None:
     room.write("config.yml", text + "\n")
     found = room.problems()

@@ -45,25 +45,73 @@ def test_typed_attributes_agree_with_the_declarations() -> None:
 def test_the_sections_of_the_appendix() -> None:
     names = {s.name for s in SCHEMA.sections}
     assert names >= {
-        "asterisk", "autoprov", "backuptools", "bootenv", "cdrexport", "checktools", "cleanuptools", "database", "faxserver", "general", "haproxy",
-        "heartbeat", "intercept", "kamailio", "mediator", "nginx", "ntp", "ossbss", "pbx", "prosody", "pushd", "qos", "rateomat", "redis", "reminder",
-        "rsyslog", "rtpproxy", "security", "sems", "sshd", "voisniff", "www_admin", "ngcpd",
-    }  # fmt: skip
+        "asterisk",
+        "autoprov",
+        "backuptools",
+        "bootenv",
+        "cdrexport",
+        "checktools",
+        "cleanuptools",
+        "database",
+        "faxserver",
+        "general",
+        "haproxy",
+        "heartbeat",
+        "intercept",
+        "kamailio",
+        "mediator",
+        "nginx",
+        "ntp",
+        "ossbss",
+        "pbx",
+        "prosody",
+        "pushd",
+        "qos",
+        "rateomat",
+        "redis",
+        "reminder",
+        "rsyslog",
+        "rtpproxy",
+        "security",
+        "sems",
+        "sshd",
+        "voisniff",
+        "www_admin",
+        "ngcpd",
+    }
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("kamailio.lb.security.dos_ban_time", 300), ("kamailio.lb.security.dos_reqs_density_per_unit", 50), ("kamailio.lb.security.failed_auth_ban_time", 3600),
-        ("kamailio.lb.port", 5060), ("kamailio.lb.tls.enable", False), ("kamailio.lb.max_forwards", 70), ("kamailio.proxy.fritzbox_prefixes", ()),
-        ("kamailio.proxy.store_recentcalls", False), ("kamailio.proxy.recentcalls.expire", 3600), ("kamailio.proxy.dlg_timeout", 43200),
-        ("sems.sbc.calltimer_max", 21600), ("kamailio.proxy.loop_detection.expire", 1), ("cleanuptools.delete_old_voicemails", 0), ("asterisk.voicemail.maxmsg", 30),
-        ("cdrexport.fileprefix", "sipwise"), ("ossbss.provisioning.auto_allow_cli", True), ("ossbss.provisioning.auto_sync_cli", True),
-        ("www_admin.subscriber.auto_allow_cli", False), ("www_admin.security.password_sip_autogenerate", False), ("www_admin.security.password_sip_expose_subadmin", True),
-        ("www_admin.default_admin_settings.call_data", False), ("api.legacy_show_passwords", False), ("cleanuptools.acc_cleanup_days", 90), ("rtpproxy.minport", 30000),
-        ("kamailio.lb.use_dns_cache", True), ("kamailio.proxy.early_rejects.callee_offline.announce_reason", "Offline"),
+        ("kamailio.lb.security.dos_ban_time", 300),
+        ("kamailio.lb.security.dos_reqs_density_per_unit", 50),
+        ("kamailio.lb.security.failed_auth_ban_time", 3600),
+        ("kamailio.lb.port", 5060),
+        ("kamailio.lb.tls.enable", False),
+        ("kamailio.lb.max_forwards", 70),
+        ("kamailio.proxy.fritzbox_prefixes", ()),
+        ("kamailio.proxy.store_recentcalls", False),
+        ("kamailio.proxy.recentcalls.expire", 3600),
+        ("kamailio.proxy.dlg_timeout", 43200),
+        ("sems.sbc.calltimer_max", 21600),
+        ("kamailio.proxy.loop_detection.expire", 1),
+        ("cleanuptools.delete_old_voicemails", 0),
+        ("asterisk.voicemail.maxmsg", 30),
+        ("cdrexport.fileprefix", "sipwise"),
+        ("ossbss.provisioning.auto_allow_cli", True),
+        ("ossbss.provisioning.auto_sync_cli", True),
+        ("www_admin.subscriber.auto_allow_cli", False),
+        ("www_admin.security.password_sip_autogenerate", False),
+        ("www_admin.security.password_sip_expose_subadmin", True),
+        ("www_admin.default_admin_settings.call_data", False),
+        ("api.legacy_show_passwords", False),
+        ("cleanuptools.acc_cleanup_days", 90),
+        ("rtpproxy.minport", 30000),
+        ("kamailio.lb.use_dns_cache", True),
+        ("kamailio.proxy.early_rejects.callee_offline.announce_reason", "Offline"),
     ],
-)  # fmt: skip
+)
 def test_defaults_that_were_settled(key: str, value: object, room: object) -> None:
     assert room.get(key) == value  # type: ignore[attr-defined]
 
@@ -98,7 +146,12 @@ def test_the_reference_page_has_every_key() -> None:
 def test_the_shipped_configuration_is_all_defaults_and_binds_to_the_loopback_only() -> None:
     loaded = load(str(TOP / "etc"), {}, "anything")
     assert loaded.warnings == [] and loaded.notices == []
-    assert [str(s) for s in sip_listeners(loaded.settings, loaded.node)] == ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060", "udp:[::1]:5060", "tcp:[::1]:5060"]
+    assert [str(s) for s in sip_listeners(loaded.settings, loaded.node)] == [
+        "udp:127.0.0.1:5060",
+        "tcp:127.0.0.1:5060",
+        "udp:[::1]:5060",
+        "tcp:[::1]:5060",
+    ]
     assert {b.address for b in loaded.node.addresses("rtp_ext")} == {"127.0.0.1", "::1"}
     assert loaded.settings.paths.state_dir == str(TOP / "var")
 
@@ -121,13 +174,48 @@ def test_other_files_can_override_the_shipped_ones(tmp_path: Path) -> None:
     directory.mkdir()
     for name in ("config.yml", "network.yml", "constants.yml"):
         (directory / name).write_bytes((TOP / "etc" / name).read_bytes())
-    (directory / "config.local.yml").write_text("ngcpd: {database: {url: 'mysql+pymysql://a:b@c/d', threads: 3}, redis: {url: 'redis://h'}, control_socket: x.ctl}\n")
+    (directory / "config.local.yml").write_text(
+        "ngcpd: {database: {url: 'mysql+pymysql://a:b@c/d', threads: 3}, redis: {url: 'redis://h'}, control_socket: x.ctl}\n"
+    )
     own = load(str(directory), {}, "x").settings.ngcpd
     assert (own.database.url, own.database.threads, own.redis.url) == ("mysql+pymysql://a:b@c/d", 3, "redis://h")
     assert own.control_socket == f"{tmp_path}/x.ctl"
 
 
-@pytest.mark.parametrize("text", ["yes", "010", "00", "~", "", " a", "a: b", "#x", "- x", "[H %s]", "true", "1e3", "'q'", 'say "x"', "a #b", "*", "&a", "!x", "%", "@", "`", "null", "0x1f", "x:", "é", "a,b", "{}", "?", "2, 3, 4"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "yes",
+        "010",
+        "00",
+        "~",
+        "",
+        " a",
+        "a: b",
+        "#x",
+        "- x",
+        "[H %s]",
+        "true",
+        "1e3",
+        "'q'",
+        'say "x"',
+        "a #b",
+        "*",
+        "&a",
+        "!x",
+        "%",
+        "@",
+        "`",
+        "null",
+        "0x1f",
+        "x:",
+        "é",
+        "a,b",
+        "{}",
+        "?",
+        "2, 3, 4",
+    ],
+)
 def test_written_values_come_back(text: str) -> None:
     report = Report()
     tree = parse(f"k: {scalar(text)}\nl: [{scalar(text)}, x]\n".encode(), "f", report)

@@ -129,10 +129,16 @@ def test_unknown_keys_stay_readable_for_templates(room: Room) -> None:
     [
         ("kamailio:\n  lb:\n    port: 70000\n", "config.yml:3:11: kamailio.lb.port: 70000 is out of range (allowed: an integer from 1 to 65535)"),
         ("kamailio:\n  lb:\n    debug: true\n", 'config.yml:3:12: kamailio.lb.debug: "true" is not yes or no; write yes (allowed: yes or no)'),
-        ("kamailio:\n  lb:\n    use_dns_cache: yes\n", 'config.yml:3:20: kamailio.lb.use_dns_cache: "yes" is not on or off; write on (allowed: on or off)'),
+        (
+            "kamailio:\n  lb:\n    use_dns_cache: yes\n",
+            'config.yml:3:20: kamailio.lb.use_dns_cache: "yes" is not on or off; write on (allowed: on or off)',
+        ),
         ("kamailio:\n  lb: text\n", "config.yml:2:7: kamailio.lb must be a map with keys such as start, port, tls, extra_sockets"),
         ("kamailio: [1]\n", "config.yml:1:11: kamailio must be a map with keys such as lb, proxy"),
-        ("kamailio: {lb: {port: {a: 1}}}\n", "config.yml:1:23: kamailio.lb.port: a map where one value is expected (allowed: an integer from 1 to 65535)"),
+        (
+            "kamailio: {lb: {port: {a: 1}}}\n",
+            "config.yml:1:23: kamailio.lb.port: a map where one value is expected (allowed: an integer from 1 to 65535)",
+        ),
     ],
 )
 def test_wrong_values(room: Room, text: str, line: str) -> None:
@@ -149,7 +155,12 @@ def test_all_problems_are_told_at_once(room: Room) -> None:
     room.write("config.yml", "kamailio: {lb: {port: x}}\n")
     room.write("config.local.yml", "rtpproxy: {minport: 5, maxport: y}\n")
     room.write("network.yml", NETWORK.replace("198.51.100.10", "198.51.100.300"))
-    assert [line.split(" ")[0] for line in room.problems()] == ["config.local.yml:1:21:", "config.local.yml:1:33:", "config.yml:1:23:", "network.yml:6:16:"]
+    assert [line.split(" ")[0] for line in room.problems()] == [
+        "config.local.yml:1:21:",
+        "config.local.yml:1:33:",
+        "config.yml:1:23:",
+        "network.yml:6:16:",
+    ]
 
 
 def test_the_wrong_file_is_named_not_the_overridden_one(room: Room) -> None:

@@ -59,8 +59,11 @@ def test_advertised_addresses_pair_in_order_and_only_with_ipv4(room: Room) -> No
 def test_dual_stack(room: Room) -> None:
     room.write("network.yml", self_("lo, eth0", f"eth0: {{ip: 192.0.2.10, netmask: 255.255.255.0, v6ip: '2001:db8::10', {OUT}}}"))
     assert [str(s) for s in sip_listeners(room.load().settings, room.load().node)] == [
-        "udp:192.0.2.10:5060", "tcp:192.0.2.10:5060", "udp:[2001:db8::10]:5060", "tcp:[2001:db8::10]:5060",
-    ]  # fmt: skip
+        "udp:192.0.2.10:5060",
+        "tcp:192.0.2.10:5060",
+        "udp:[2001:db8::10]:5060",
+        "tcp:[2001:db8::10]:5060",
+    ]
 
 
 def test_logical_media_interfaces(room: Room) -> None:
@@ -93,8 +96,11 @@ def test_sockets_for_incoming_requests(room: Room) -> None:
     room.write("network.yml", self_("lo, eth0, eth1", body))
     found = sip_listeners(room.load().settings, room.load().node)
     assert [(str(s), s.incoming) for s in found] == [
-        ("udp:192.0.2.10:5060", False), ("tcp:192.0.2.10:5060", False), ("udp:192.0.2.20:5060", True), ("tcp:192.0.2.20:5060", True),
-    ]  # fmt: skip
+        ("udp:192.0.2.10:5060", False),
+        ("tcp:192.0.2.10:5060", False),
+        ("udp:192.0.2.20:5060", True),
+        ("tcp:192.0.2.20:5060", True),
+    ]
 
 
 def test_a_node_without_role_lb_listens_nowhere(room: Room) -> None:
@@ -114,8 +120,10 @@ def test_a_node_without_role_lb_listens_nowhere(room: Room) -> None:
         (pair(ETH1, ETH2, ("one", "two")), "cannot be given: the name of this host has no other half"),
         (pair(ETH1, ETH2).replace("[lo, eth0]", "[lo, eth0, eth7]", 1), "hosts.sp1.interfaces: eth7 is listed but not defined"),
         (pair(ETH1, ETH2).replace(LO, "eth5: {}", 1), "hosts.sp1: interface lo is missing"),
-        (pair(ETH1 + "}, dbnode: 1, eth3: {hwaddr: '00:00:00:00:00:00'", ETH2 + "}, dbnode: 1, eth3: {hwaddr: '00:00:00:00:00:00'"),
-         "hosts.sp2.dbnode: 1 is already used by hosts.sp1"),
+        (
+            pair(ETH1 + "}, dbnode: 1, eth3: {hwaddr: '00:00:00:00:00:00'", ETH2 + "}, dbnode: 1, eth3: {hwaddr: '00:00:00:00:00:00'"),
+            "hosts.sp2.dbnode: 1 is already used by hosts.sp1",
+        ),
         (pair(ETH1.replace("hwaddr: '00:16:3e:00:00:01', ", ""), ETH2), "hosts.sp1.eth0: a network card of a pair needs hwaddr"),
         (pair(ETH1 + "}, vlan5: {ip: 192.0.2.50, netmask: 255.255.255.0, type: [web_int]", ETH2), "hosts.sp1.vlan5: a vlan needs vlan_raw_device"),
         (pair(ETH1 + "}, bond0: {bond_mode: active-backup, bond_miimon: 100", ETH2), "hosts.sp1.bond0: a bond needs bond_slaves"),
@@ -135,10 +143,13 @@ def test_a_node_without_role_lb_listens_nowhere(room: Room) -> None:
         ("", "hosts is missing"),
         (f"hosts: {{self: {{role: [lb], interfaces: [lo], {LO}}}}}\n", "a single node needs the roles proxy, lb and mgmt; missing: proxy, mgmt"),
         (self_("lo", ""), "has role lb but no interface in use with type sip_ext"),
-        (self_("lo, eth0", "eth0: {ip: 192.0.2.10, netmask: 255.255.255.0, type: [sip_ext]}"), "has role rtp but no interface in use with a type rtp_*"),
+        (
+            self_("lo, eth0", "eth0: {ip: 192.0.2.10, netmask: 255.255.255.0, type: [sip_ext]}"),
+            "has role rtp but no interface in use with a type rtp_*",
+        ),
         (self_("lo", "hosts_common: 1") + "hosts_common: text\n", "hosts_common must be a map"),
     ],
-)  # fmt: skip
+)
 def test_refused(room: Room, text: str, says: str) -> None:
     room.write("network.yml", text)
     found = room.problems(hostname="sp1")
@@ -155,7 +166,8 @@ def test_a_problem_has_its_place(room: Room) -> None:
 
 
 def test_what_is_only_warned_about(room: Room) -> None:
-    body = "eth0: {ip: 192.0.2.10, netmask: 255.255.255.0, typ: 1, type: [sip_ext, rtp_ext, phone_ext, sip_exd]}\nrolle: x\neth8: {type: [phone_ext]}\npeers: y"
+    eth0 = "eth0: {ip: 192.0.2.10, netmask: 255.255.255.0, typ: 1, type: [sip_ext, rtp_ext, phone_ext, sip_exd]}"
+    body = f"{eth0}\nrolle: x\neth8: {{type: [phone_ext]}}\npeers: y"
     room.write("network.yml", self_("lo, eth0", body))
     assert room.warnings() == [
         "network.yml:6:52: unknown key hosts.self.eth0.typ; nearest valid name: type",

@@ -27,7 +27,9 @@ def wrong(text: str | bytes) -> list[str]:
     return [str(p) for p in report.errors]
 
 
-@pytest.mark.parametrize("written", ["yes", "no", "010", "00", "1.50", "true", "on", "null", "0x1F", "1e3", "2024-01-01", "12:30:45", "=", "1_000", ".inf"])
+@pytest.mark.parametrize(
+    "written", ["yes", "no", "010", "00", "1.50", "true", "on", "null", "0x1F", "1e3", "2024-01-01", "12:30:45", "=", "1_000", ".inf"]
+)
 def test_scalars_are_text_exactly_as_written(written: str) -> None:
     assert read(f"key: {written}\n") == {"key": written}
 
@@ -176,7 +178,7 @@ def test_no_text_raises(text: str) -> None:
 
 
 values = st.recursive(
-    st.none() | st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_characters="\x7f\x85\xa0") , max_size=8),
+    st.none() | st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_characters="\x7f\x85\xa0"), max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abcdef", min_size=1, max_size=4), inner, max_size=3),
     max_leaves=12,
 )

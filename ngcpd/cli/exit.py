@@ -28,14 +28,18 @@ def status() -> int:
     return OK if _State.status is None else _State.status
 
 
-def say(message: str) -> None:
-    """One line for the operator on stderr."""
+def write(line: str) -> None:
+    """A line on stderr, past a running twistd, which takes the standard streams into its log."""
     stream = sys.stderr
     if type(stream).__module__.startswith("twisted.") and sys.__stderr__ is not None:
-        # a running twistd takes the standard streams into its log
         stream = sys.__stderr__
-    stream.write(f"ngcpd: {' '.join(message.split())}\n")
+    stream.write(line + "\n")
     stream.flush()
+
+
+def say(message: str) -> None:
+    """One line for the operator."""
+    write(f"ngcpd: {' '.join(message.split())}")
 
 
 def fail(status: int, message: str) -> None:

@@ -6,7 +6,6 @@ The composition (`ngcpd.app`) is a sibling of this room, so it is named here, no
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -45,7 +44,7 @@ def prepare(loaded: Loaded) -> None:
 def report(error: ConfigError) -> None:
     """The problems of a configuration, one line each, on stderr."""
     for problem in error.problems:
-        sys.stderr.write(f"{problem}\n")
+        exits.write(str(problem))
     count = len(error.problems)
     exits.say(f"the configuration has {count} problem{'s' if count != 1 else ''}; nothing was started")
 

@@ -102,7 +102,9 @@ def test_what_counts_as_secret(path: str) -> None:
     assert is_secret(path)
 
 
-@pytest.mark.parametrize("path", ["kamailio.lb.port", "sems.vsc.park_code", "ossbss.provisioning.pw_min_char", "kamailio.lb.tls.sslcertkeyfile", "own"])
+@pytest.mark.parametrize(
+    "path", ["kamailio.lb.port", "sems.vsc.park_code", "ossbss.provisioning.pw_min_char", "kamailio.lb.tls.sslcertkeyfile", "own"]
+)
 def test_what_does_not(path: str) -> None:
     assert not is_secret(path)
 

@@ -66,7 +66,11 @@ class Sample:
             "status": {"version": "1", "node": "self", "roles": ["lb", "proxy"], "uptime": 90061.0, "counters": {"calls": 3}},
             "registrations": [REGISTRATION, {**REGISTRATION, "user": "bob@example.org", "expires": None}],
             "calls": [CALL],
-            "call.trace": {"call_id": "abc@host", "caller": "a@b", "stages": [{"stage": "C1 x", "looked_at": {"domain": "b"}, "verdict": "continue"}]},
+            "call.trace": {
+                "call_id": "abc@host",
+                "caller": "a@b",
+                "stages": [{"stage": "C1 x", "looked_at": {"domain": "b"}, "verdict": "continue"}],
+            },
             "route": [{"stage": "C1 x", "looked_at": {}, "verdict": "reject 403"}],
             "log.levels": {"sip": "info", "calls": "debug"},
             "log.set": {"sip": "debug"},
@@ -192,7 +196,9 @@ async def test_log_and_stop(sample: Sample, run: Callable[..., Any]) -> None:
 async def test_writes(sample: Sample, run: Callable[..., Any]) -> None:
     await run("domain", "add", "new.example")
     assert "example.org" in await run("domain", "list")
-    await run("subscriber", "add", "sip:alice@example.org", "--password", "s3cret", "--number", "43-1-12345", "--alias", "372--55", "--alias", "1-2-3")
+    await run(
+        "subscriber", "add", "sip:alice@example.org", "--password", "s3cret", "--number", "43-1-12345", "--alias", "372--55", "--alias", "1-2-3"
+    )
     assert await run("subscriber", "list", "--domain", "example.org") == "no subscribers\n"
     out = await run("subscriber", "show", "alice@example.org")
     assert "aliases  431, 432\n" in out and "PREFERENCE  VALUE\ncli         431\n" in out

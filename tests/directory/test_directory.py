@@ -142,6 +142,27 @@ def test_domain_change_touches_one_map(world: World) -> None:
     assert d.domain_prefs("spce.test").get("outbound_from_user") == "npn"
 
 
+def test_preference_taken_from_a_domain(world: World) -> None:
+    alice = world.subscriber("alice", customer=world.customer())
+    d = world.start()
+    domain = d.domain("spce.test")
+    assert domain is not None
+    s = world.get(alice)
+    assert s.prefs.get("outbound_pai_user") == "npn"
+    world.pref("dom", domain.id, "outbound_pai_user", None)
+    world.pref("dom", domain.id, "outbound_from_user", None)
+    world.pump()
+    assert s.prefs.get("outbound_pai_user") is None and s.prefs.get("outbound_from_user") == "npn", "the built-in fallback shows again"
+
+
+def test_number_of_a_subscriber_that_is_gone_names_nobody(world: World) -> None:
+    bob = world.subscriber("bob", "4311002", customer=world.customer())
+    d = world.start()
+    world.do(subscribers.terminate_subscriber, subscriber_id=bob)
+    d.changed([c for c in world.notices() if c.kind == "subscriber"])
+    assert d.number("4311002") is None
+
+
 def test_profile_change_is_seen_by_loaded_subscribers(world: World) -> None:
     set_id, profile_id = profile(world)
     alice = world.subscriber("alice", customer=world.customer())
@@ -184,7 +205,7 @@ def test_contract_preferences_by_location(world: World) -> None:
     customer = world.customer()
     alice = world.subscriber("alice", customer=customer)
     wide, narrow, six = locate(
-        world, customer, ("wide", "10.0.0.0", "10.255.255.255"), ("narrow", "10.1.0.0", "10.1.255.255"), ("six", "2001:db8::", "2001:db8::ffff")
+        world, customer, ("a wide", "10.0.0.0", "10.255.255.255"), ("b narrow", "10.1.0.0", "10.1.255.255"), ("six", "2001:db8::", "2001:db8::ffff")
     )
     world.pref("contract", customer, "concurrent_max", 1)
     world.pref("contract", customer, "block_out_list", ["9*"])
@@ -479,6 +500,7 @@ def test_domain_notice_while_keys_are_read_again(tmp_path: Path) -> None:
     world.pump()
     world.pref("dom", domain_id, "language", "es")
     world.pump()
+    assert len(held.queue) == 1, "one at a time: a late answer must not overwrite a newer one"
     held.release()
     assert d.domain_prefs("spce.test").get("language") == "es"
     world.close()

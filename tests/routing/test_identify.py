@@ -164,10 +164,12 @@ def test_where_strangers_may_call(rig: Rig, dialed: str, peer_result: str, forei
 
 def test_foreign_identity_is_unchanged(rig: Rig) -> None:
     rig.domain_pref("unauth_inbound_calls", True)
-    set_id = rig.world.rules("r", ("in", "caller", "^.*$", "changed"), ("out", "caller", "^.*$", "changed"))
+    set_id = rig.world.rules("r", ("in", "caller", "^.*$", "changed"), ("out", "caller", "^.*$", "changed"), ("in", "callee", "^.*$", "changed"))
     rig.world.pump()
     rig.domain_pref("rewrite_rule_set", set_id)
-    branch = rig.branch(from_="<sip:external@external.test>", user=None, ip="127.8.0.1")
+    ctx, verdict = rig.call(from_="<sip:external@external.test>", user=None, ip="127.8.0.1")
+    assert isinstance(verdict, Deliver) and ctx.numbers.upn == "external" and ctx.routed_user == "testuser1003"
+    branch = verdict.branches[0]
     assert branch.from_ == "<sip:external@external.test>"
     assert field(branch, "P-Asserted-Identity") == ["<sip:external@external.test>"]
 

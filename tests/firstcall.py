@@ -111,8 +111,8 @@ def printed_commands(text: str) -> list[list[str]]:
     return found
 
 
-def call(run: Terminal, cwd: Path, phones_dir: Path, ctl: Callable[..., str], prefix: Sequence[str] = ()) -> None:
-    """Make the printed call while the daemon of `run` serves; what each heard and what the tools show is checked."""
+def call(run: Terminal, cwd: Path, phones_dir: Path, ctl: Callable[..., str], prefix: Sequence[str] = ()) -> int:
+    """Make the printed call while the daemon of `run` serves; what each heard and what the tools show is checked. The seconds bob's phone counted."""
     phones: list[Terminal] = []
     try:
         for command, mark in zip(printed_commands(run.text), ("registered successfully", "Call established"), strict=True):
@@ -126,7 +126,7 @@ def call(run: Terminal, cwd: Path, phones_dir: Path, ctl: Callable[..., str], pr
         assert "alice@demo.test" in shown and "bob@demo.test" in shown, shown
         alice.expect(r"\[0:00:05\]", 15)
         alice.type("b")
-        bob.expect(r"terminated \(duration")
+        seconds = int(bob.expect(r"terminated \(duration: (\d+) sec").group(1))
         for phone in phones:
             phone.type("q")
             phone.wait()
@@ -137,13 +137,14 @@ def call(run: Terminal, cwd: Path, phones_dir: Path, ctl: Callable[..., str], pr
         heard, rate = recording(phones_dir / me, "dec")
         right, wrong = loudness(heard, rate, TONES[other]), loudness(heard, rate, TONES[me])
         assert right > 0.8 and wrong < 0.05, f"{me} heard {right:.2f} of the other and {wrong:.2f} of itself"
+    return seconds
 
 
-def check_record(cdrs: str) -> None:
-    """The newest line of `ngcpctl cdrs` is the call."""
+def check_record(cdrs: str, seconds: int) -> None:
+    """The newest line of `ngcpctl cdrs` is the call; its duration is what the phone counted, to the second."""
     last = cdrs.strip().splitlines()[-1]
     found = re.search(r"\s(\d+\.\d+)\s+alice@demo\.test\s+bob@demo\.test\s+ok\s+200\s+(\S+)", last)
-    assert found and 4.5 < float(found.group(1)) < 15, cdrs
+    assert found and abs(float(found.group(1)) - seconds) <= 1.1, (seconds, cdrs)
 
 
 def main(argv: list[str]) -> int:
@@ -160,8 +161,8 @@ def main(argv: list[str]) -> int:
         def ctl(*args: str) -> str:
             return subprocess.run([*prefix, tool.group(1), *args], capture_output=True, text=True, timeout=30, check=True).stdout
 
-        call(run, Path.cwd(), here / phones.group(1), ctl, prefix)
-        check_record(ctl("cdrs"))
+        seconds = call(run, Path.cwd(), here / phones.group(1), ctl, prefix)
+        check_record(ctl("cdrs"), seconds)
         run.type("\x03")
         assert run.wait(10.0) == 0, "Ctrl-C"
     finally:

@@ -46,7 +46,7 @@ def stop(run: Terminal) -> None:
 def test_the_printed_words_give_a_call_with_audio_both_ways(etc: Path) -> None:
     run = start(etc)
     try:
-        call(run, etc.parent, etc.parent / "var/phones", lambda *args: ctl(etc, *args))
+        seconds = call(run, etc.parent, etc.parent / "var/phones", lambda *args: ctl(etc, *args))
         stop(run)
     finally:
         run.end()
@@ -55,7 +55,7 @@ def test_the_printed_words_give_a_call_with_audio_both_ways(etc: Path) -> None:
         secret = r"alice@demo\.test\s+(\S+)"
         assert re.findall(secret, again.text)[0] == re.findall(secret, run.text)[0], "a second start keeps the data"
         assert "bob@demo.test" not in ctl(etc, "registrations"), "baresip unregistered at its end"
-        check_record(ctl(etc, "cdrs"))
+        check_record(ctl(etc, "cdrs"), seconds)
         stop(again)
     finally:
         again.end()

@@ -120,17 +120,20 @@ class Daemon:
 
     # ------------------------------------------------------------------------------------------------------------ start
     def bind(self) -> None:
-        """Open every SIP socket. Raises OSError that names the address; what was opened before is closed again."""
+        """Open every SIP socket. Raises OSError that names the listener; what was opened before is closed again."""
         tls = self.loaded.settings.kamailio.lb.tls
-        try:
-            for listener in self.listeners:
-                certificate = TlsServer(tls.sslcertfile, tls.sslcertkeyfile) if listener.transport == "tls" else None
+        for listener in self.listeners:
+            certificate = TlsServer(tls.sslcertfile, tls.sslcertkeyfile) if listener.transport == "tls" else None
+            try:
                 self.stack.listen(
                     listener.transport, (listener.address, listener.port), advertised=listener.advertised, label=listener.label, tls=certificate
                 )
-        except OSError:
-            self.stack.close()
-            raise
+            except OSError as error:
+                self.stack.close()
+                what = error.strerror or str(error)
+                if certificate is not None and error.filename in (certificate.certificate, certificate.key):
+                    what = f"{error.filename}: {what}"
+                raise OSError(error.errno, what, str(listener)) from error
 
     def start(self) -> Deferred[None]:
         """Errbacks StoreError, OSError, MediaError, JournalFull, KeyValueUnavailable: what keeps the node from serving, in words."""

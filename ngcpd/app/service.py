@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any, Protocol
@@ -16,17 +17,23 @@ from ngcpd.app.world import World
 from ngcpd.cli.exit import FAILED, StartError
 from ngcpd.config import Loaded, ensure_directory
 from ngcpd.config.secrets import load_or_create
-from ngcpd.media import ChildSpawner, Engine, Interface
+from ngcpd.media import ChildSpawner, Engine, Interface, MediaError
 from ngcpd.media import Settings as MediaSettings
 from ngcpd.ops.control import ControlBusy, ControlServer
 from ngcpd.runtime import log as logs
 from ngcpd.runtime.real import OsDisk, ReactorClock, ReactorNet, SystemRng, ThreadExecutor
 from ngcpd.store.errors import StoreError, StoreLocked, StoreUnavailable
-from ngcpd.store.kv import KeyValue
+from ngcpd.store.kv import KeyValue, KeyValueError, KeyValueUnavailable
 from ngcpd.store.kv_memory import MemoryKeyValue
 from ngcpd.store.kv_redis import RedisKeyValue
 
 log = logs.logger("app")
+HINTS = {
+    errno.EADDRINUSE: "; another program has it (ss -lnutp shows which)",
+    errno.EADDRNOTAVAIL: "; no interface of this machine has this address, correct network.yml or NGCPD_LISTEN",
+    errno.EACCES: "; ports below 1024 are for root",
+}
+"""What to do about a socket that cannot be opened."""
 
 
 class Options(Protocol):
@@ -110,8 +117,7 @@ class DaemonService(Service):
         try:
             self.daemon.bind()
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise StartError(f"cannot listen on {where}{error.strerror or error}; another program may use it (ss -lnup shows which)") from error
+            raise StartError(f"cannot listen on {error.filename}: {error.strerror or error}{HINTS.get(error.errno or 0, '')}") from error
         try:
             self.control.start()
         except (ControlBusy, OSError) as error:
@@ -143,7 +149,9 @@ class DaemonService(Service):
             text = str(error)
         elif isinstance(error, StoreUnavailable):
             text = f"the database cannot be reached: {error}; start it or correct ngcpd.database.url in constants.yml"
-        elif isinstance(error, StoreError | OSError):
+        elif isinstance(error, KeyValueUnavailable):
+            text = f"Redis cannot be reached: {error}; start it or correct ngcpd.redis.url in constants.yml"
+        elif isinstance(error, StoreError | KeyValueError | MediaError | OSError):
             text = str(error)
         else:
             text = f"{type(error).__name__}: {error}"

@@ -5,7 +5,6 @@ Order, lowest precedence first: config.yml, config.HOST.yml, config.local.yml, n
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import os
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from ngcpd.config.schema_host import CLUSTER_SET
 from ngcpd.config.settings import Settings, build
 from ngcpd.config.tree import Map, Scalar, clip, find, merge
 from ngcpd.config.tree import Node as Tree
-from ngcpd.config.yamlfile import MAX_BYTES, conflict_markers, parse
+from ngcpd.config.yamlfile import conflict_markers, parse, read_plain
 
 SYSTEM_DIRECTORY = "/etc/ngcp-config"
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -75,7 +74,7 @@ def load(directory: str | None = None, environ: Mapping[str, str] | None = None,
     network = os.path.join(directory, "network.yml")
     base = os.path.dirname(os.path.abspath(directory))
     values, sources = _values(tree, base, report)
-    nodes = read_hosts(tree, network, report)
+    nodes = read_hosts(tree, network, report) if os.path.lexists(network) else {}
     node = _find_node(nodes, host, environ, network, report) if nodes else None
     listen = environ.get("NGCPD_LISTEN", "")
     if listen and node is not None:
@@ -121,13 +120,11 @@ def _files(directory: str, host: str, report: Report) -> list[str]:
 
 
 def read_file(path: str, report: Report) -> bytes | None:
-    """Content of a file, None after an error in the report."""
+    """Content of a file (at most one byte more than is allowed), None after an error in the report."""
     try:
-        with open(path, "rb") as file:
-            return file.read(MAX_BYTES + 1)
+        return read_plain(path)
     except OSError as error:
-        reason = "is a directory" if error.errno == errno.EISDIR else error.strerror
-        report.error(Mark(path), f"cannot be read: {reason}")
+        report.error(Mark(path), f"cannot be read: {error.strerror}")
         return None
 
 

@@ -98,6 +98,11 @@ class Sipp:
         self.process.wait(10)
 
     @property
+    def call_id(self) -> str:
+        """Of its first call, when it is the caller."""
+        return f"1-{self.process.pid}@{self.ip}"
+
+    @property
     def messages(self) -> str:
         """Everything it sent and received."""
         path = self.directory / "messages.log"

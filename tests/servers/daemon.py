@@ -159,6 +159,7 @@ class DaemonProcess:
         self.ip = self.hosts[node]
         self.port = free_port() if ipv6 else 5060
         self.command = command
+        self.database_url: str = (ngcpd or {}).get("database", {}).get("url", f"sqlite:///{self.state / 'ngcpd.db'}")
         self.process: subprocess.Popen[bytes] | None = None
         self.ready_after = 0.0
         self.allowed_errors: tuple[str, ...] = ()

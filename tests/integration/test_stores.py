@@ -1,0 +1,199 @@
+"""The daemon on MariaDB and Redis: two nodes on one store, and stores that go away and come back while it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.sipp import Phones
+from tests.servers.daemon import DOMAIN, DaemonProcess, Refused, free_network, running, until
+from tests.servers.mariadb import MariaDb
+from tests.servers.redis import Redis
+
+CALLER, CALLEE = 1002, 1003
+
+
+@pytest.fixture(scope="module")
+def maria() -> Iterator[MariaDb]:
+    """A MariaDB that tests may stop; they start it again."""
+    server = MariaDb()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Redis]:
+    """A Redis that tests may stop; it comes back empty."""
+    server = Redis()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+def stores(maria: MariaDb, redis: Redis | None, **more: object) -> dict[str, object]:
+    found: dict[str, object] = {"database": {"url": maria.create()}, **more}
+    return found | ({"redis": {"url": redis.url}} if redis is not None else {})
+
+
+@pytest.fixture(scope="module")
+def nodes(maria: MariaDb, redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DaemonProcess, DaemonProcess]]:
+    """Nodes a and b: one network.yml, one MariaDB, one Redis, the same keys."""
+    directory = tmp_path_factory.mktemp("nodes")
+    network = free_network()
+    ngcpd = stores(maria, redis, secrets_file=str(directory / "secrets.yml"))
+    both = {"ngcpd": ngcpd, "hosts": {"a": f"{network}.1", "b": f"{network}.2"}, "network": network}
+    with running(directory / "a", node="a", **both) as a, running(directory / "b", node="b", **both) as b:
+        a.domain()
+        yield a, b
+
+
+def call(phones: Phones, *, at: DaemonProcess, callee_at: DaemonProcess | None = None, pause: int = 200) -> str:
+    """CALLER calls CALLEE, whose phone answers; the Call-ID."""
+    callee = phones.callee(CALLEE, daemon=callee_at or at)
+    caller = phones.call(CALLER, f"testuser{CALLEE}", daemon=at, pause=pause)
+    caller.done()
+    callee.done()
+    return caller.call_id
+
+
+# ----------------------------------------------------------------------------------------------------------------- two nodes
+def test_two_nodes(nodes: tuple[DaemonProcess, DaemonProcess], maria: MariaDb, redis: Redis, tmp_path: Path) -> None:
+    """What is made through one acts at the other within a second."""
+    a, b = nodes
+    assert a.control("status")["node"] == "a" and b.control("status")["node"] == "b"
+    phones = Phones(b, tmp_path / "sipp")
+    try:
+        a.add(CALLER, CALLEE)
+        until(lambda: phones.run("register_stay", CALLEE, rows=[phones.row(CALLEE)]).process.wait(20) == 0, 1.0, lambda: b.log[-2000:])
+        (here,) = b.registrations(CALLEE)
+        (there,) = until(lambda: a.registrations(CALLEE), 1.0)
+        assert here["contact"] == there["contact"] and here["node"] == there["node"] == "b"
+        assert b"ngcp:binding:" in redis.ask("KEYS", "ngcp:binding:*")
+        # callable at b, where the phone is, and at a
+        ids = [call(phones, at=b), call(phones, at=a)]
+        cdrs = b.new_cdrs(2)
+        assert sorted(c["call_id"] for c in cdrs) == sorted(ids) and {c["call_status"] for c in cdrs} == {"ok"}
+        assert a.new_cdrs(2) == cdrs
+        rows = _query(maria, a, "SELECT call_id, call_status FROM cdr ORDER BY call_id")
+        assert rows == tuple((i, "ok") for i in sorted(ids))
+        # and gone at both
+        phones.register(CALLEE, scenario="register")
+        assert b.registrations(CALLEE) == []
+        until(lambda: not a.registrations(CALLEE), 1.0)
+        a.lock(CALLER, 2)
+        until(lambda: "403 Caller locked" in _verdict(b), 1.0, lambda: _verdict(b))
+        a.lock(CALLER, 0)
+        until(lambda: "480" in _verdict(b), 1.0, lambda: _verdict(b))
+        assert a.registrations(CALLEE) == []
+    finally:
+        phones.close()
+
+
+def test_nodes_have_journals_of_their_own(nodes: tuple[DaemonProcess, DaemonProcess]) -> None:
+    a, b = nodes
+    assert a.counters()["journal.acc_backlog"] == b.counters()["journal.acc_backlog"] == 0
+    assert (a.state / "journal").is_dir() and (b.state / "journal").is_dir()
+
+
+def _verdict(daemon: DaemonProcess) -> str:
+    stages = daemon.control("route", caller=f"testuser{CALLER}@{DOMAIN}", callee=f"testuser{CALLEE}@{DOMAIN}")
+    return str(stages[-1]["verdict"])
+
+
+def _query(maria: MariaDb, daemon: DaemonProcess, statement: str) -> tuple[tuple[object, ...], ...]:
+    database = daemon.database_url.split("?")[0].rsplit("/", 1)[1]
+    connection = maria.connect(database)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return tuple(cursor.fetchall())
+    finally:
+        connection.close()
+
+
+# ------------------------------------------------------------------------------------------------------------------- outages
+@pytest.fixture
+def served(maria: MariaDb, redis: Redis, tmp_path: Path) -> Iterator[tuple[DaemonProcess, Phones]]:
+    """A daemon on both with two registered phones that have talked once."""
+    with running(tmp_path / "d", ngcpd=stores(maria, redis)) as daemon:
+        phones = Phones(daemon, tmp_path / "sipp")
+        try:
+            daemon.domain()
+            daemon.add(CALLER, CALLEE)
+            phones.register(CALLER, CALLEE)
+            call(phones, at=daemon)
+            daemon.new_cdrs(1)
+            yield daemon, phones
+        finally:
+            phones.close()
+            for server in (maria, redis):
+                if server.process is None:
+                    server.start()
+
+
+def goes_on(daemon: DaemonProcess, phones: Phones, n: int) -> list[str]:
+    """Re-registrations and calls work; the Call-IDs."""
+    ids = []
+    for _ in range(n):
+        phones.register(CALLER, CALLEE)
+        ids.append(call(phones, at=daemon))
+    return ids
+
+
+def warnings(daemon: DaemonProcess, before: int) -> list[str]:
+    """Lines of level warning and error since the log was `before` characters long."""
+    return [line for line in daemon.log[before:].splitlines() if line.split(" ")[1:2] in (["warning"], ["error"])]
+
+
+def test_database_away(served: tuple[DaemonProcess, Phones], maria: MariaDb) -> None:
+    daemon, phones = served
+    before = len(daemon.log)
+    maria.kill()
+    ids = goes_on(daemon, phones, 3)
+    until(lambda: daemon.counters()["store.available"] == 0, 10.0)
+    with pytest.raises(Refused) as refusal:
+        daemon.control("subscriber.list")
+    assert refusal.value.code == "unavailable"
+    assert len(warnings(daemon, before)) == 1, warnings(daemon, before)
+    maria.start()
+    cdrs = daemon.new_cdrs(3, 20.0)
+    assert [c["call_id"] for c in cdrs] == ids and {c["call_status"] for c in cdrs} == {"ok"}
+    assert len(warnings(daemon, before)) == 1, warnings(daemon, before)
+    daemon.add(1044)
+    until(lambda: phones.run("register_stay", 1044, rows=[phones.row(1044)]).process.wait(20) == 0, 2.0)
+
+
+def test_redis_away(served: tuple[DaemonProcess, Phones], redis: Redis) -> None:
+    daemon, phones = served
+    before = len(daemon.log)
+    redis.stop()
+    ids = goes_on(daemon, phones, 3)
+    assert sorted(c["call_id"] for c in daemon.new_cdrs(3)) == sorted(ids)
+    assert len(warnings(daemon, before)) == 1, warnings(daemon, before)
+    redis.start()
+    # Redis has forgotten everything; the bindings come back to it
+    until(lambda: redis.ask("KEYS", "ngcp:binding:*").startswith(b"*2"), 20.0, lambda: f"{redis.ask('KEYS', '*')!r}\n{daemon.log[before:]}")
+    call(phones, at=daemon)
+    daemon.new_cdrs(1)
+    assert len(warnings(daemon, before)) == 1, warnings(daemon, before)
+
+
+def test_both_away(served: tuple[DaemonProcess, Phones], maria: MariaDb, redis: Redis) -> None:
+    daemon, phones = served
+    before = len(daemon.log)
+    maria.stop()
+    redis.stop()
+    ids = goes_on(daemon, phones, 2)
+    assert len(warnings(daemon, before)) == 2, warnings(daemon, before)
+    maria.start()
+    redis.start()
+    assert sorted(c["call_id"] for c in daemon.new_cdrs(2, 20.0)) == sorted(ids)
+    until(lambda: redis.ask("KEYS", "ngcp:binding:*").startswith(b"*2"), 20.0)
+    assert len(warnings(daemon, before)) == 2, warnings(daemon, before)

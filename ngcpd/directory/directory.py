@@ -117,8 +117,9 @@ class Directory(KeyRing):
         return found
 
     def subscribe(self, fn: Listener) -> None:
-        """`fn(kind, id)` after a change was taken over. Kinds: `subscriber`, `subscriber_gone`, `domain`, `domain_gone`, `peer` (id of the
-        group), `rewrite` (id of the set), `contract`, `profile`; `all` with 0 when anything may have changed."""
+        """`fn(kind, id)` after a change was taken over. Kinds: `subscriber` (anything of it), `subscriber_gone`, `domain`, `domain_gone`, `peer`
+        (id of the group, or of the host whose preferences changed), `rewrite` (id of the set), `contract`, `profile`; `all` with 0 when anything
+        may have changed."""
         self._listeners.append(fn)
 
     def counters(self) -> dict[str, int]:

@@ -92,6 +92,11 @@ class KeyRing:
             prefs = self._domain_prefs[domain.name] = Prefs(self._rows_of(self._keys.domain_rows, domain.id), DOMAIN_FALLBACK)
         return prefs
 
+    def tell_of(self, subscriber_id: int) -> None:
+        """Something of a living subscriber changed."""
+        if subscriber_id in self._keys.names:
+            self.tell("subscriber", subscriber_id)
+
     def owner_of(self, e164: str) -> int | None:
         """The id a number is known to belong to, living or not."""
         packed = self._keys.numbers.get(e164)
@@ -194,6 +199,7 @@ class KeyRing:
             else:
                 numbers[e164] = now[0] * 2 + now[1]
                 self.outdate(now[0])
+                self.tell_of(now[0])
 
     def take_trusted(self, trusted: TrustedSources) -> None:
         """All trusted sources were read again."""

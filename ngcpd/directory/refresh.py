@@ -129,6 +129,7 @@ class Refresher:
             owner = self._directory.owner_of(key)
             if owner is not None:
                 self._directory.outdate(owner)
+                self._directory.tell_of(owner)
             self._dirty.numbers.add(key)
             return
         if kind in ("trusted_source", "reseller"):
@@ -151,7 +152,9 @@ class Refresher:
         if kind in ("subscriber", "preference:usr", "allowed_ip"):
             directory.outdate(number)
             if kind == "subscriber":
-                dirty.users.add(number)
+                dirty.users.add(number)  # told when it is known whether it is gone
+            else:
+                directory.tell_of(number)
         elif kind in ("contract", "preference:contract", "location"):
             directory.outdate_contract(number)
             dirty.contracts.add(number)

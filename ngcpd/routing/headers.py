@@ -107,17 +107,14 @@ def without_refer(value: str) -> str:
 
 
 class HeaderFilter:
-    """A whitelist: names for requests, for responses and for both, a trailing `*` stands for any rest. `allow_refer`: REFER stays in Allow."""
+    """A whitelist: names for requests, for responses and for both, a trailing `*` stands for any rest."""
 
-    __slots__ = ("_allow_refer", "_known", "_request", "_response")
+    __slots__ = ("_known", "_request", "_response")
 
-    def __init__(
-        self, request: Iterable[str] = (), response: Iterable[str] = (), both: Iterable[str] = DEFAULT_BOTH, *, allow_refer: bool = False
-    ) -> None:
+    def __init__(self, request: Iterable[str] = (), response: Iterable[str] = (), both: Iterable[str] = DEFAULT_BOTH) -> None:
         shared = list(both)
         self._request = _Names([*request, *shared])
         self._response = _Names([*response, *shared])
-        self._allow_refer = allow_refer
         self._known: dict[tuple[bool, str], bool] = {}
 
     def passes(self, name: str, is_request: bool) -> bool:
@@ -127,8 +124,8 @@ class HeaderFilter:
             return False
         return low in (self._request if is_request else self._response)
 
-    def passed(self, message: Message) -> list[tuple[str, str]]:
-        """The fields of `message` that may cross, in their order."""
+    def passed(self, message: Message, *, allow_refer: bool = False) -> list[tuple[str, str]]:
+        """The fields of `message` that may cross, in their order. REFER is taken out of Allow unless `allow_refer`."""
         is_request = isinstance(message, Request)
         known = self._known
         out: list[tuple[str, str]] = []
@@ -140,7 +137,7 @@ class HeaderFilter:
                     known[is_request, name] = yes
             if not yes:
                 continue
-            if name == "Allow" and not self._allow_refer:
+            if name == "Allow" and not allow_refer:
                 value = without_refer(value)
                 if not value:
                     continue
@@ -151,6 +148,6 @@ class HeaderFilter:
 DEFAULT_FILTER: Final = HeaderFilter()
 
 
-def passed_fields(message: Message, headers: HeaderFilter = DEFAULT_FILTER) -> list[tuple[str, str]]:
+def passed_fields(message: Message, headers: HeaderFilter = DEFAULT_FILTER, *, allow_refer: bool = False) -> list[tuple[str, str]]:
     """The fields of a request or response that may appear on the other leg."""
-    return headers.passed(message)
+    return headers.passed(message, allow_refer=allow_refer)

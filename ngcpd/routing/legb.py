@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ngcpd.directory.model import Prefs, Snapshot
 from ngcpd.registrar.model import Binding
-from ngcpd.routing.identity import identity_fields, to_header
+from ngcpd.routing.identity import hidden, identity_fields, to_header
 from ngcpd.routing.model import Branch, CallContext, Deliver, MediaHints, RoutingSettings
 from ngcpd.routing.rejects import Rejects
 from ngcpd.routing.rewriting import outbound_callee
@@ -45,7 +45,10 @@ class BuildLegB:
         from_, fields = identity_fields(ctx, snapshot, prefs)
         to = to_header(ctx, snapshot, prefs, self._settings.keep_original_to)
         fields += user_agent(ctx, prefs)
-        fields += self._settings.headers.passed(ctx.request)
+        passed = self._settings.headers.passed(ctx.request, allow_refer=self._settings.allow_refer_method)
+        if hidden(ctx, prefs):  # a picture or business card says who it is
+            passed = [f for f in passed if f[0] != "Call-Info"]
+        fields += passed
         media = MediaHints.of(prefs)
         number = self._number_for_ruri(ctx, snapshot, prefs)
         branches: list[Branch] = []

@@ -57,7 +57,7 @@ class Rejects:
         for key, (code, reason) in (overrides or {}).items():
             if key not in TABLE:
                 raise ValueError(f"unknown reject reason {key}")
-            if not 400 <= code <= 699:
+            if not 300 <= code <= 699:
                 raise ValueError(f"{key}: {code} is no failure code")
             table[key] = (code, reason)
         self._table = {**table, **SILENT}

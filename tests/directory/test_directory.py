@@ -374,9 +374,10 @@ def test_change_of_one_leaves_others_loaded(world: World) -> None:
     d = world.start()
     world.load(alice, bob)
     kept = d.subscriber(bob)
+    heard = watch(d)
     world.usr(alice, clir=True)
     world.pump()
-    assert d.subscriber(alice) is None and d.subscriber(bob) is kept
+    assert d.subscriber(alice) is None and d.subscriber(bob) is kept and heard == [("subscriber", alice)]
     assert world.get(alice).prefs.flag("clir")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -176,6 +177,20 @@ def test_whitelisted_headers_pass(rig: Rig) -> None:
         ("Require", "100rel"),
         ("Allow", "INVITE, BYE"),
     ]
+
+
+def test_call_info_does_not_betray_an_anonymous_caller(rig: Rig) -> None:
+    rig.set(clir=True)
+    assert rig.branch(fields=("Call-Info: <http://x.test/me.png>;purpose=icon", "Diversion: <sip:1@x.test>")).fields == [
+        ("Privacy", "id"),
+        ("Diversion", "<sip:1@x.test>"),
+    ]
+
+
+def test_refer_stays_in_allow_when_it_is_allowed(rig: Rig) -> None:
+    rig.settings = dataclasses.replace(rig.settings, allow_refer_method=True)
+    rig.pipeline = rig.make()
+    assert field(rig.branch(fields=("Allow: INVITE, REFER",)), "Allow") == ["INVITE, REFER"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from ngcpd.config.reference import defaults, markdown
 from ngcpd.config.schema import SCHEMA
 from ngcpd.config.tree import Map, Plain, find, plain
 
-_SECRET = re.compile(r"(?i)pass|pwd|secret|token|pw$|(^|\.)(key|iv)$|(^|[._])communities")
+_PASSWORD = re.compile(r"(?i)(pass|passwd|password|pwd|pw|secret|token)$")
+_UNDECLARED = re.compile(r"(?i)pass|pwd|secret|token|communit|(^|[._-])(pw|key|iv)$")
 
 
 def check(args: argparse.Namespace) -> int:
@@ -40,7 +41,17 @@ def check(args: argparse.Namespace) -> int:
 def is_secret(path: str) -> bool:
     """True for settings that are never printed."""
     key = SCHEMA.keys.get(path)
-    return (key is not None and key.secret) or _SECRET.search(path) is not None
+    if key is not None:
+        return key.secret or _PASSWORD.search(path) is not None
+    if any(k.startswith(path + ".") for k in SCHEMA.keys):
+        return False
+    return _UNDECLARED.search(path.rsplit(".", 1)[-1]) is not None or any(is_secret(above) for above in _above(path))
+
+
+def _above(path: str) -> list[str]:
+    """The declared keys that a path lies below (tables and lists of maps)."""
+    parts = path.split(".")
+    return [name for name in (".".join(parts[:n]) for n in range(1, len(parts))) if name in SCHEMA.keys]
 
 
 def lines(path: str, value: Plain) -> list[str]:

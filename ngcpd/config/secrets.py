@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ngcpd.config.problems import ConfigError, Mark, Problem, Report
 from ngcpd.config.tree import Map, Scalar
-from ngcpd.config.yamlfile import parse
+from ngcpd.config.yamlfile import parse, read_plain
 from ngcpd.runtime.ports import Rng
 
 KEY_BYTES = 32
@@ -80,14 +80,13 @@ def _create(path: str, rng: Rng) -> None:
 def _load(path: str) -> Secrets:
     report = Report()
     whole = Mark(path)
+
+    def private(found: os.stat_result) -> None:
+        if found.st_mode & 0o077:
+            raise ConfigError([Problem(whole, f"can be read by others (mode {stat.S_IMODE(found.st_mode):04o}); run: chmod 600 {path}")])
+
     try:
-        with open(path, "rb") as file:
-            mode = os.fstat(file.fileno())
-            if not stat.S_ISREG(mode.st_mode):
-                raise ConfigError([Problem(whole, "is not a plain file")])
-            if mode.st_mode & 0o077:
-                raise ConfigError([Problem(whole, f"can be read by others (mode {stat.S_IMODE(mode.st_mode):04o}); run: chmod 600 {path}")])
-            data = file.read(1 << 16)
+        data = read_plain(path, private)
     except OSError as error:
         raise ConfigError([Problem(whole, f"cannot be read: {error.strerror}")]) from error
     tree = parse(data, path, report)

@@ -5,7 +5,11 @@ Aliases and merge keys work; what they may expand to is bounded. All findings ca
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -136,6 +140,24 @@ class _Converter:
             else:
                 self.report.error(item.mark, "<< needs a map or a list of maps")
         return result
+
+
+def read_plain(path: str, check: Callable[[os.stat_result], None] | None = None) -> bytes:
+    """Content of a plain file, cut one byte after MAX_BYTES; never waits, as opening a pipe would. OSError when it cannot be read.
+
+    `check` may look at what was opened and raise.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "is not a plain file", path)
+        if check is not None:
+            check(found)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def conflict_markers(data: bytes, file: str, report: Report) -> bool:

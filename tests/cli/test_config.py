@@ -86,7 +86,8 @@ def test_show(room: Room, ctl: object) -> None:
 def test_show_hides_secrets(room: Room, ctl: object) -> None:
     room.write(
         "config.local.yml",
-        "ngcpd: {database: {url: 'mysql+pymysql://u:hush@h/d'}}\nmysql: {reppassword: hush}\nldap: {rootpwd: hush}\nkamailio: {proxy: {dbrwpw: hush}}\n"
+        "ngcpd: {database: {url: 'mysql+pymysql://u:hush@h/d'}}\nmysql: {reppassword: hush}\nldap: {rootpwd: hush}\n"
+        "kamailio: {proxy: {dbrwpw: hush}}\n"
         "ossbss: {htpasswd: [{user: hush, pass: hush}]}\nchecktools: {snmpd: {communities: {hush: [localhost]}}}\nvouchers: {key: hush, iv: hush}\n"
         "own: {password: hush, deep: {api_token: hush}}\n",
     )
@@ -103,7 +104,16 @@ def test_what_counts_as_secret(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["kamailio.lb.port", "sems.vsc.park_code", "ossbss.provisioning.pw_min_char", "kamailio.lb.tls.sslcertkeyfile", "own"]
+    "path",
+    [
+        "kamailio.lb.port",
+        "sems.vsc.park_code",
+        "ossbss.provisioning.pw_min_char",
+        "api.legacy_show_passwords",
+        "www_admin.security.password_min_length",
+        "kamailio.lb.tls.sslcertkeyfile",
+        "own",
+    ],
 )
 def test_what_does_not(path: str) -> None:
     assert not is_secret(path)

@@ -376,7 +376,8 @@ def test_help_everywhere(args: list[str], capsys: pytest.CaptureFixture[str]) ->
     [
         [], ["nonsense"], ["call"], ["subscriber", "add"], ["subscriber", "add", "nobody", "--password", "x"], ["subscriber", "show", "a b@c"],
         ["subscriber", "add", "a@b", "--password", "x", "--number", "431234"], ["subscriber", "add", "a@b", "--password", "x", "--number", "0-1-2"],
-        ["lock", "set", "a@b", "9"], ["log", "set", "sip", "loud"], ["cdrs", "--last", "-1"], ["cdrs", "--last", "x"], ["config", "defaults", "other.yml"],
+        ["lock", "set", "a@b", "9"], ["log", "set", "sip", "loud"], ["cdrs", "--last", "-1"], ["cdrs", "--last", "x"],
+        ["config", "defaults", "other.yml"],
     ],
 )  # fmt: skip
 def test_wrong_usage(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -193,7 +193,16 @@ def test_a_missing_file(room: Room, name: str) -> None:
 def test_a_directory_in_the_place_of_a_file(room: Room) -> None:
     (room.path / "config.yml").unlink()
     (room.path / "config.yml").mkdir()
-    assert room.problems() == ["config.yml: cannot be read: is a directory"]
+    assert room.problems() == ["config.yml: cannot be read: is not a plain file"]
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(room: Room) -> None:
+    os.mkfifo(room.path / "config.local.yml")
+    os.symlink("/dev/zero", room.path / "config.somewhere.yml")
+    assert room.problems() == [
+        "config.local.yml: cannot be read: is not a plain file",
+        "config.somewhere.yml: cannot be read: is not a plain file",
+    ]
 
 
 def test_no_directory(tmp_path: object) -> None:

@@ -210,6 +210,7 @@ class Directory(KeyRing):
             contract = known
         else:
             self._contracts[contract.id] = contract
+        known_name = self._keys.names[row.id][1]
         domain_rows = self._rows_of(self._keys.domain_rows, row.domain_id)
         if row.profile_id:
             prefs = Prefs(row.rows, self._rows_of(self._keys.profile_rows, row.profile_id), domain_rows, SUBSCRIBER_FALLBACK)
@@ -218,7 +219,7 @@ class Directory(KeyRing):
         self._subscribers[row.id] = Subscriber(
             id=row.id,
             uuid=row.uuid,
-            username=row.username,
+            username=known_name if known_name == row.username else row.username,  # one text for both
             domain_id=row.domain_id,
             domain=row.domain,
             contract_id=row.contract_id,

@@ -20,6 +20,8 @@ from ngcpd.store.tables.tenancy import contact, contract, reseller
 T = TypeVar("T")
 Rows = dict[str, tuple[str, ...]]
 CHUNK = 500
+MAX_SHARED = 10_000
+_values: dict[tuple[str, ...], tuple[str, ...]] = {}
 _TRANSPORTS = {1: "udp", 2: "tcp", 3: "tls"}
 
 
@@ -69,12 +71,23 @@ def _chunks(ids: Iterable[T]) -> Iterator[Sequence[T]]:
 
 # ------------------------------------------------------------------------------------------------------------ preferences
 def _collect(found: Iterable[Any]) -> dict[tuple[int, int], Rows]:
-    """(owner, attribute, location, value) rows, in order of position, by (owner, location). Equal values are kept once."""
+    """(owner, attribute, location, value) rows, in order of position, by (owner, location)."""
     out: dict[tuple[int, int], dict[str, list[str]]] = {}
     for owner, attribute, location, value in found:
         out.setdefault((owner, location), {}).setdefault(sys.intern(attribute), []).append(value)
-    shared: dict[tuple[str, ...], tuple[str, ...]] = {}
-    return {key: {name: shared.setdefault(tuple(v), tuple(v)) for name, v in rows.items()} for key, rows in out.items()}
+    return {key: {name: _shared(tuple(v)) for name, v in rows.items()} for key, rows in out.items()}
+
+
+def _shared(values: tuple[str, ...]) -> tuple[str, ...]:
+    """The same object for equal values that many have: switches, enumerations, area codes. Pool threads may race here; then two are kept."""
+    if len(values) != 1 or (len(values[0]) > 6 and values[0].isdigit()):
+        return values
+    found = _values.get(values)
+    if found is None:
+        if len(_values) >= MAX_SHARED:
+            return values
+        found = _values[values] = (sys.intern(values[0]),)
+    return found
 
 
 def _rows(conn: sa.Connection, level: str, ids: Sequence[int] | None = None) -> dict[tuple[int, int], Rows]:
@@ -213,7 +226,7 @@ def _read_own_numbers(conn: sa.Connection, ids: Sequence[int]) -> dict[int, list
     query = sa.select(t.subscriber_id, t.cc, t.ac, t.sn, t.e164, t.is_primary).where(t.subscriber_id.in_(ids)).order_by(t.id)
     out: dict[int, list[Number]] = {}
     for owner, cc, ac, sn, e164, primary in conn.execute(query):
-        out.setdefault(owner, []).append(Number(str(cc), ac, sn, e164, bool(primary)))
+        out.setdefault(owner, []).append(Number(sys.intern(str(cc)), sys.intern(ac), sn, e164, bool(primary)))
     return out
 
 
@@ -265,8 +278,8 @@ def read_subscribers(conn: sa.Connection, ids: Sequence[int]) -> tuple[list[Subs
             own = tuple(numbers.get(i, ()))
             got.append(
                 SubscriberRow(
-                    i, uuid, user, domain_id, name.lower(), contract_id, reseller_id, status, ha1 or "", sha256 or "", external or "",
-                    profile or 0, own, rows, nets,
+                    i, uuid, user, domain_id, sys.intern(name.lower()), contract_id, reseller_id, sys.intern(status), ha1 or "", sha256 or "",
+                    external or "", profile or 0, own, rows, nets,
                 )
             )  # fmt: skip
         contracts |= _read_contracts(conn, sorted({row.contract_id for row in got} - contracts.keys()))

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 
 from ngcpd.config.declare import RELOAD, Key, Section
+from ngcpd.config.inuse import IN_USE
 from ngcpd.config.network import HOST_KEYS, INTERFACE_KEYS
 from ngcpd.config.schema import SCHEMA
-from ngcpd.config.settings import attributes
 from ngcpd.config.types import Type
 
 _PLAIN = re.compile(r"[A-Za-z0-9/_.$(][A-Za-z0-9/_.@+$(){}= -]*(?<! )")
@@ -36,11 +36,9 @@ def flow(value: object) -> str:
 
 
 def reads() -> frozenset[str]:
-    """Keys that the code of this release reads as attributes."""
-    found = set(attributes())
-    found.discard("kamailio.proxy.early_rejects")
-    found |= {k for k in SCHEMA.keys if k.startswith("kamailio.proxy.early_rejects.")}
-    return frozenset(found)
+    """Keys that the code of this release acts on."""
+    rejects = "kamailio.proxy.early_rejects"
+    return IN_USE | {k for k in SCHEMA.keys if k.startswith(rejects + ".") and rejects in IN_USE}
 
 
 # --------------------------------------------------------------------------------------------------------------- Markdown

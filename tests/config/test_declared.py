@@ -9,11 +9,13 @@ import pytest
 
 from ngcpd.config import load, sip_listeners
 from ngcpd.config.declare import RELOAD
+from ngcpd.config.inuse import IN_USE
 from ngcpd.config.reference import defaults, markdown, scalar
 from ngcpd.config.schema import SCHEMA
 from ngcpd.config.settings import attributes
 from ngcpd.config.tree import Scalar, plain
 from ngcpd.config.yamlfile import Report, parse
+from tests.config.scan import reads
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -123,6 +125,10 @@ def test_reject_causes(room: object) -> None:
     assert room.load().settings.kamailio.proxy.early_rejects["callee_unknown"] == (604, "Nobody")  # type: ignore[attr-defined]
     room.write("config.yml", 'kamailio: {proxy: {early_rejects: {callee_unknown: {announce_reason: "a\\r\\nX: y"}}}}\n')  # type: ignore[attr-defined]
     assert "one line" in room.problems()[0]  # type: ignore[attr-defined]
+
+
+def test_only_settings_that_the_code_reads_are_said_to_be_in_use() -> None:
+    assert IN_USE - reads() == set()
 
 
 # -------------------------------------------------------------------------------------------------------- generated files

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from ngcpd.registrar.location import Durable, Location
 from ngcpd.registrar.model import Binding
 from ngcpd.runtime.log import logger
-from ngcpd.store.kv import KeyValue, Subscription
+from ngcpd.store.kv import KeyValue, KeyValueUnavailable, Subscription
 
 log = logger("registrar")
 CHANNEL = "binding"
@@ -65,6 +65,8 @@ class Sharing:
         self._kv.publish(CHANNEL, _encode(notice).decode()).addErrback(self._unsent)
 
     def _unsent(self, failure: Failure) -> None:
+        if isinstance(failure.value, KeyValueUnavailable):
+            return  # logged by the key-value store itself
         log.limited("unsent", 60.0, "other nodes could not be told of a registration, they will read it later", why=failure.getErrorMessage())
 
     def _notice(self, text: str) -> None:
@@ -90,6 +92,8 @@ class Sharing:
         self._durable.load_all().addCallbacks(self._location.other_nodes, self._unread).addBoth(self._done)
 
     def _unread(self, failure: Failure) -> None:
+        if isinstance(failure.value, KeyValueUnavailable):
+            return  # logged by the key-value store itself; it will be read again when that is back
         log.limited("unread", 60.0, "the other nodes' registrations could not be read", why=failure.getErrorMessage())
 
     def _done(self, result: object) -> None:

@@ -19,7 +19,9 @@ from twisted.python.failure import Failure
 from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Clock, Timer
 from ngcpd.store.db import Database
+from ngcpd.store.errors import StoreUnavailable
 from ngcpd.store.journal import START, Journal, Position, Record
+from ngcpd.store.kv import KeyValueUnavailable
 from ngcpd.store.tables.accounting import acc_mark
 
 log = logger("store")
@@ -377,7 +379,9 @@ class Follower:
     def _failed(self, error: Exception) -> None:
         if not self._away:
             self._away = True
-            log.warning(
+            # An outage has been logged by the database or the key-value store itself.
+            say = log.info if isinstance(error, (StoreUnavailable, KeyValueUnavailable)) else log.warning
+            say(
                 "home away, the journal keeps its records; start it or repair the connection, nothing else is needed",
                 stream=self.stream, home=self.home.name, error=_words(error),
             )  # fmt: skip

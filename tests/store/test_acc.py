@@ -199,7 +199,7 @@ def test_insert_and_mark_are_one_transaction(house: House) -> None:
         house.clock.advance(5)
     sa.event.remove(house.db.engine, "before_cursor_execute", broken)
     assert [r.callid for r in house.rows()] == ["c1"]
-    assert len(lines_with(lines, "warning", "home away")) == 1
+    assert len(lines_with(lines, "info", "home away")) == 1
     mark = house.db.read_here(lambda conn: conn.execute(sa.select(acc_mark)).one())
     assert (mark.node, mark.stream, mark.epoch) == ("self", "acc", house.journal.epoch)
 

@@ -1,6 +1,6 @@
 """The settings as typed, frozen values.
 
-Attributes cover what this release reads, with units as the reference says; `Settings.get` has every declared key.
+Attributes cover what code is written against, with units as the reference says; `Settings.get` has every declared key.
 """
 
 from __future__ import annotations

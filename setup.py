@@ -4,6 +4,6 @@ from setuptools import find_packages, setup
 
 setup(
     packages=[*find_packages(include=["ngcpd", "ngcpd.*"]), "twisted.plugins"],
-    package_data={"ngcpd": ["py.typed", "*/data/*", "store/migrations/*.py", "store/migrations/versions/*.py"]},
+    package_data={"ngcpd": ["py.typed", "*/data/*"]},
     include_package_data=True,
 )

@@ -65,7 +65,6 @@ def _order(settings: Settings, at: At, report: Report) -> None:
         ("kamailio.proxy.tm.fr_timer", "kamailio.proxy.tm.fr_inv_timer"),
         ("www_admin.security.password_min_length", "www_admin.security.password_max_length"),
         ("ngcpd.sip.t1", "ngcpd.sip.t2"),
-        ("ngcpd.database.retry_min", "ngcpd.database.retry_max"),
     )
     for low, high in rising:
         if settings.get(low) > settings.get(high):

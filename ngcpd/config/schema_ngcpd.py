@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ngcpd.config.declare import Section, SectionBuilder
-from ngcpd.config.types import LINE, MAIL, NAME, PATH, SOCKET, YN, Enum, Float, Int, List, Table, Text
+from ngcpd.config.types import LINE, PATH, SOCKET, YN, Enum, Float, Int, List, Table, Text
 
 LOG_LEVEL = Enum(("debug", "info", "warning", "error", "off"))
 URL = Text(r"[a-z0-9+]+:\S*", "an address such as mysql+pymysql://user:password@host/database", 1024)
@@ -28,11 +28,6 @@ def _paths() -> Section:
 
 def _store(k: SectionBuilder) -> None:
     k("database.threads", Int(1, 64), 8, "R", "Threads for database work")
-    k("database.connect_timeout", Int(1, 60), 5, "L", "Patience with a new connection, and with a locked SQLite file", unit="s")
-    k("database.retry_min", Float(0.1, 600), 1, "L", "First pause after the database was lost", unit="s")
-    k("database.retry_max", Float(0.1, 3600), 30, "L", "Longest pause between attempts", unit="s")
-    k("database.poll_interval", Int(50, 60_000), 250, "L", "Changes of other processes are looked for every so often", unit=MS)
-    k("redis.retry_max", Float(0.1, 3600), 30, "L", "Longest pause between attempts to reach Redis", unit="s")
     k("threads", Int(1, 64), 4, "R", "Threads for slow disk work")
     k("journal.sync_interval", Int(1, 10_000), 50, "L", "The journal reaches the disk at most so late", unit=MS)
     k("journal.batch", Int(1, 10_000), 500, "L", "Records written to the database at once")
@@ -48,15 +43,12 @@ def _sip(k: SectionBuilder) -> None:
     k("sip.linger", Int(0, 300_000), 32_000, "L", "Timer D: how long a finished INVITE transaction absorbs repetitions", unit=MS)
     k("sip.max_message", Int(1500, 1 << 20), 65_535, "L", "Largest message", unit="bytes")
     k("sip.max_transactions", Int(100, 10_000_000), 200_000, "L", "Transactions at a time; further requests get 503")
-    k("sip.max_connections_per_source", Int(1, 65_535), 100, "L", "Connections of one source address")
     k("sip.connect_timeout", Int(1, 60), 10, "L", "Patience with a new TCP or TLS connection", unit="s")
     k("sip.idle_timeout", Int(10, 86_400), 3900, "L", "A connection without traffic is closed after this", unit="s")
-    k("sip.dns_timeout", Int(1, 60), 5, "L", "Patience with a DNS server", unit="s")
     k("sip.tls_verify", YN, "no", "L", "Verifies certificates of servers the daemon connects to")
     k("sip.qop", Enum(("none", "auth")), "none", "L", "Quality of protection in digest challenges; none = the form every phone knows")
     k("sip.sha256", YN, "no", "L", "Offers SHA-256 before MD5 in digest challenges")
     k("sip.server_header", LINE, "ngcpd", "L", "Server header of replies, empty = none")
-    k("sip.malformed_log_interval", Int(1, 86_400), 60, "L", "One log line for the malformed messages of a source in this time", unit="s")
 
 
 def _calls(k: SectionBuilder) -> None:
@@ -67,7 +59,6 @@ def _calls(k: SectionBuilder) -> None:
 
 
 def _media(k: SectionBuilder) -> None:
-    k("media.relay_processes", Int(1, 64), 1, "R", "Relay processes; they share the ports of rtpproxy")
     k("media.quarantine", Float(0, 600), 1, "L", "A released port rests so long", unit="s")
     k(
         "media.learning_window",
@@ -78,15 +69,11 @@ def _media(k: SectionBuilder) -> None:
         unit="s",
     )
     k("media.batch", Int(1, 1000), 64, "L", "Port pairs that a relay process binds ahead")
-    k("media.restart_delay", Float(0.05, 60), 0.5, "L", "A relay process that died is started again after this", unit="s")
 
 
 def _rest(k: SectionBuilder) -> None:
-    k("registrar.sweep_interval", Int(1, 3600), 10, "L", "Expired registrations are removed every so often", unit="s")
     k("log.level", LOG_LEVEL, "info", "L", "Level of the log")
     k("log.rooms", Table(LOG_LEVEL), None, "L", "Level of single rooms, e.g. sip: debug")
-    k("mail.from", MAIL, "ngcpd@localhost", "L", "Sender of the daemon's own mails")
-    k("product", NAME, "ngcpd", "L", "Name of the product in User-Agent of own requests")
 
 
 def sections() -> list[Section]:

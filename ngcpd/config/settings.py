@@ -217,16 +217,11 @@ class WwwAdmin:
 class Database:
     url: str | None = field(repr=False)
     threads: int
-    connect_timeout: int
-    retry_min: float
-    retry_max: float
-    poll_interval: int
 
 
 @dataclass(frozen=True)
 class Redis:
     url: str | None = field(repr=False)
-    retry_max: float
 
 
 @dataclass(frozen=True)
@@ -250,15 +245,12 @@ class Sip:
     linger: int
     max_message: int
     max_transactions: int
-    max_connections_per_source: int
     connect_timeout: int
     idle_timeout: int
-    dns_timeout: int
     tls_verify: bool
     qop: str
     sha256: bool
     server_header: str
-    malformed_log_interval: int
 
 
 @dataclass(frozen=True)
@@ -271,16 +263,9 @@ class CallSettings:
 
 @dataclass(frozen=True)
 class Media:
-    relay_processes: int
     quarantine: float
     learning_window: float
     batch: int
-    restart_delay: float
-
-
-@dataclass(frozen=True)
-class RegistrarSettings:
-    sweep_interval: int
 
 
 @dataclass(frozen=True)
@@ -295,7 +280,6 @@ class Ngcpd:
     secrets_file: str | None
     control_socket: str | None
     threads: int
-    product: str
     database: Database
     redis: Redis
     journal: Journal
@@ -303,7 +287,6 @@ class Ngcpd:
     sip: Sip
     calls: CallSettings
     media: Media
-    registrar: RegistrarSettings
     log: Log
 
 

@@ -111,11 +111,15 @@ class UdpSocket(Protocol):
 
 
 class Stream(Protocol):
-    """An open TCP or TLS connection."""
+    """An open TCP or TLS connection.
+
+    `lingers` (may be set, True at first): when the peer has closed its direction, wait a moment for answers still to be sent to it.
+    """
 
     local: Address
     remote: Address
     secure: bool
+    lingers: bool
 
     def write(self, data: bytes) -> None:
         """Queue bytes; ignored after the connection ended."""

@@ -133,6 +133,7 @@ class StreamProtocol(Protocol):
         self.net = net
         self.handler = handler
         self.secure = secure
+        self.lingers = True
         self.local: Address = ("", 0)
         self.remote: Address = ("", 0)
         self._wire: Any = None
@@ -197,8 +198,10 @@ class StreamProtocol(Protocol):
 
     def readConnectionLost(self) -> None:
         """The peer has closed its direction; it may still wait for an answer."""
-        if self._timer is None:
-            self._reason = self._reason or "closed by peer"
+        self._reason = self._reason or "closed by peer"
+        if not self.lingers:
+            self.close()
+        elif self._timer is None:
             self._timer = self.net.reactor.callLater(HALF_CLOSED_SECONDS, self._finish)
 
     def _finish(self) -> None:

@@ -40,6 +40,7 @@ class SimStream:
         self.local = local
         self.remote = remote
         self.secure = secure
+        self.lingers = True  # without effect: a simulated peer closes both directions at once
         self.handler = handler
         self.peer: SimStream
         self._opened = False

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from ngcpd.runtime.ports import Address
 from ngcpd.sip.dns import DnsError, Resolver, Target
-from ngcpd.sip.flow import DEFAULT_PORT, TRANSPORTS, Flow, SipSocket, family_of
+from ngcpd.sip.flow import DEFAULT_PORT, TRANSPORTS, WEBSOCKETS, Flow, SipSocket, family_of
 from ngcpd.sip.transport import Transports
 from ngcpd.sip.uri import Uri
 
@@ -73,6 +73,8 @@ class Endpoint:
             kind = "tls" if kind in ("", "tcp", "tls") else kind
         if not kind and forced is not None:
             kind = forced.transport
+        if kind in WEBSOCKETS.values():  # RFC 7118 5: a browser can not be connected to
+            raise NoRoute("a WebSocket client is reached over its own connection only")
         if kind and kind not in TRANSPORTS:
             raise NoRoute("unsupported transport")
         if secure and kind == "udp":

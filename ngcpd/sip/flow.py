@@ -10,7 +10,10 @@ from typing import Protocol
 from ngcpd.runtime.ports import Address, Listener, UdpSocket
 
 TRANSPORTS = ("udp", "tcp", "tls")
-DEFAULT_PORT = {"udp": 5060, "tcp": 5060, "tls": 5061}
+"""What is listened on and connected to."""
+WEBSOCKETS = {"tcp": "ws", "tls": "wss"}
+"""RFC 7118: what an accepted connection of the one kind may become."""
+DEFAULT_PORT = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,8 @@ class SipSocket:
 
     `transport`; `address` as bound; `advertised` the host put into Via and Contact instead of the bound one; `label` the name of an extra
     socket (used only when asked for); `via_host` ("host:port" of Via and Contact); `name` ("udp:127.0.0.1:5060"); `via_prefix`
-    ("SIP/2.0/UDP host:port"); `contact_host` ("host:port[;transport=tcp]"); `sent_by` what the top Via of a response must name.
+    ("SIP/2.0/UDP host:port"); `contact_host` ("host:port[;transport=tcp]"); `sent_by` what the top Via of a response must name; `web` what
+    connections of it that turn into WebSockets belong to: same address, transport "ws" or "wss", never used to connect anywhere.
     """
 
     __slots__ = (
@@ -108,6 +112,7 @@ class SipSocket:
         "udp",
         "via_host",
         "via_prefix",
+        "web",
     )  # fmt: skip
 
     def __init__(self, transport: str, address: Address, advertised: str | None, label: str | None) -> None:
@@ -116,7 +121,7 @@ class SipSocket:
         self.advertised = advertised
         self.label = label
         self.family = family_of(address[0])
-        self.secure = transport == "tls"
+        self.secure = transport in ("tls", "wss")
         self.reliable = transport != "udp"
         host = advertised or address[0]
         self.via_host = hostport((host, address[1]))
@@ -127,6 +132,7 @@ class SipSocket:
         self.open = True
         self.udp: UdpSocket | None = None
         self.listener: Listener | None = None
+        self.web: SipSocket | None = None
 
     def close(self) -> None:
         self.open = False

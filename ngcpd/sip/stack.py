@@ -25,6 +25,7 @@ from ngcpd.sip.message import Request, Response, parse_message, reply
 from ngcpd.sip.server import ServerTransaction
 from ngcpd.sip.transaction import Layer, Timers, ack_key, merge_key, server_key
 from ngcpd.sip.transport import Transports
+from ngcpd.sip.websocket import WebSocketRules
 from ngcpd.sip.wheel import Wheel
 
 __all__ = ["ClientTransaction", "ClientUser", "Handler", "Hop", "Limits", "NoRoute", "ServerTransaction", "Stack", "Timers"]
@@ -35,15 +36,23 @@ log = logger("sip")
 
 
 class Stack:
-    """`transports`, `endpoint`, `wheel`, `handler`; limits and timers are fixed at construction."""
+    """`transports`, `endpoint`, `wheel`, `handler`; limits and timers are fixed at construction. `websockets`: what is taken as a WebSocket
+    on TCP and TLS sockets; None = nothing."""
 
     def __init__(
-        self, clock: Clock, rng: Rng, net: Net, timers: Timers | None = None, resolver: Resolver | None = None, limits: Limits | None = None
+        self,
+        clock: Clock,
+        rng: Rng,
+        net: Net,
+        timers: Timers | None = None,
+        resolver: Resolver | None = None,
+        limits: Limits | None = None,
+        websockets: WebSocketRules | None = None,
     ) -> None:
         self.timers = timers or Timers()
         self.limits = limits or Limits()
         self.wheel = Wheel(clock)
-        self.transports = Transports(clock, net, self.wheel, self, self.limits)
+        self.transports = Transports(clock, net, self.wheel, self, self.limits, websockets)
         self.resolver = resolver or Resolver(clock, rng, net)
         self.endpoint = Endpoint(self.transports, self.resolver)
         self.handler: Handler = NotReady(self)

@@ -9,6 +9,7 @@ from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Address, Stream, TlsClient
 from ngcpd.sip.flow import Flow, SipSocket, hostport
 from ngcpd.sip.framing import FramingError, Keepalive, StreamFramer
+from ngcpd.sip.websocket import OPENING
 from ngcpd.sip.wheel import WheelTimer
 
 if TYPE_CHECKING:
@@ -20,11 +21,16 @@ log = logger("sip")
 
 
 class StreamFlow(Flow):
-    """One connection, from before it is open until it has ended. Implements `runtime.ports.StreamHandler`."""
+    """One connection, from before it is open until it has ended. Implements `runtime.ports.StreamHandler`.
+
+    An accepted one that turns out to be a WebSocket hands its stream over to an heir and is not `alive` any more.
+    """
 
     __slots__ = (
         "_alive",
+        "_first",
         "_framer",
+        "_heir",
         "_idle",
         "_last",
         "_layer",
@@ -57,6 +63,8 @@ class StreamFlow(Flow):
         self._idle: WheelTimer | None = None
         self._slow: WheelTimer | None = None
         self._local = socket.address
+        self._first: bytes | None = b"" if incoming and socket.web is not None else None  # None: it is known what the peer speaks
+        self._heir: StreamFlow | None = None
 
     @property
     def alive(self) -> bool:
@@ -91,14 +99,18 @@ class StreamFlow(Flow):
             self._queue.append(data)
             self._queued += len(data)
             return True
-        if stream.pending() + len(data) > limits.write_buffer:
+        self._last = self._layer.clock.monotonic()
+        return self._write(stream, data)
+
+    def _write(self, stream: Stream, data: bytes) -> bool:
+        """Queue octets; False when a peer that does not read has too many waiting: it is cut off."""
+        if stream.pending() + len(data) > self._layer.limits.write_buffer:
             log.limited(self.remote[0], 60, "peer does not read, connection cut", remote=hostport(self.remote), transport=self.transport)
             self._layer.counters.dropped += 1
             self._alive = False
             stream.abort()
             return False
         stream.write(data)
-        self._last = self._layer.clock.monotonic()
         return True
 
     def watch(self, fn: Callable[[Flow], object]) -> None:
@@ -140,7 +152,12 @@ class StreamFlow(Flow):
         self._idle = layer.wheel.after(layer.limits.connection_idle, self._check_idle)
 
     def received(self, data: bytes) -> None:
+        if self._heir is not None:
+            self._heir.received(data)
+            return
         if not self._alive:
+            return
+        if self._first is not None and not (data := self._recognize(self._first + data)):
             return
         layer = self._layer
         self._last = layer.clock.monotonic()
@@ -161,6 +178,31 @@ class StreamFlow(Flow):
         elif self._framer.pending and self._slow is None:
             self._set_slow(layer.limits.incomplete, self._too_slow, "a message was not completed in time")
 
+    def _recognize(self, data: bytes) -> bytes:
+        """SIP or HTTP, by the first octets of an accepted connection; the data when it is SIP, else nothing (yet)."""
+        if not data.startswith(OPENING):
+            self._first = data if OPENING.startswith(data) else None
+            return b"" if self._first else data
+        self._first = None
+        heir = self._layer.web_flow(self)
+        stream = self._stream
+        if heir is None or stream is None:
+            return data
+        self._alive = False
+        self._retire()
+        self._heir = heir
+        heir.opened(stream)
+        heir.received(data)
+        return b""
+
+    def _retire(self) -> None:
+        """Leave the tables and stop the timers."""
+        self._layer.remove(self)
+        self._clear_slow()
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+
     def _message(self, message: bytes | Keepalive) -> None:
         layer = self._layer
         if isinstance(message, Keepalive):
@@ -173,12 +215,11 @@ class StreamFlow(Flow):
             layer.counters.dropped += 1
 
     def closed(self, reason: str) -> None:
+        if self._heir is not None:
+            self._heir.closed(reason)
+            return
         self._alive = False
-        self._layer.remove(self)
-        self._clear_slow()
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
+        self._retire()
         if not self.incoming and self._stream is None:
             log.limited(self.remote, 60, "connection could not be set up", remote=hostport(self.remote), transport=self.transport, why=reason)
         self._stream = None

@@ -14,9 +14,11 @@ import ipaddress
 
 from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Address, Clock, Net, TlsServer
-from ngcpd.sip.flow import DEFAULT_PORT, TRANSPORTS, Counters, Flow, Limits, Receiver, SipSocket, UdpFlow, family_of, hostport
+from ngcpd.sip.flow import DEFAULT_PORT, TRANSPORTS, WEBSOCKETS, Counters, Flow, Limits, Receiver, SipSocket, UdpFlow, family_of, hostport
 from ngcpd.sip.framing import is_keepalive
 from ngcpd.sip.stream import StreamFlow
+from ngcpd.sip.websocket import WebSocketRules
+from ngcpd.sip.websocket_flow import WebSocketFlow
 from ngcpd.sip.wheel import Wheel
 
 __all__ = [
@@ -40,15 +42,17 @@ log = logger("sip")
 class Transports:
     """All sockets and connections of a stack.
 
-    `sockets` in the order of `listen`; `flows` the connections by id (also those being set up).
+    `sockets` in the order of `listen`; `flows` the connections by id (also those being set up). With `websockets` each TCP and TLS socket
+    takes WebSockets too (RFC 7118).
     """
 
-    def __init__(self, clock: Clock, net: Net, wheel: Wheel, receiver: Receiver, limits: Limits) -> None:
+    def __init__(self, clock: Clock, net: Net, wheel: Wheel, receiver: Receiver, limits: Limits, websockets: WebSocketRules | None = None) -> None:
         self.clock = clock
         self.net = net
         self.wheel = wheel
         self.receiver = receiver
         self.limits = limits
+        self.websockets = websockets
         self.counters = Counters()
         self.sockets: list[SipSocket] = []
         self.flows: dict[int, StreamFlow] = {}
@@ -79,6 +83,9 @@ class Transports:
             sock = SipSocket(transport, listener.address, advertised, label)
             sock.listener = listener
         self.sockets.append(sock)
+        if self.websockets is not None and transport in WEBSOCKETS:
+            sock.web = SipSocket(WEBSOCKETS[transport], sock.address, advertised, label)
+            self.sockets.append(sock.web)
         self.own.add(sock.sent_by)
         log.info("listening", socket=sock.name, advertised=advertised, label=label)
         return sock
@@ -122,12 +129,15 @@ class Transports:
     def connect(self, sock: SipSocket, remote: Address, tls_name: str = "") -> StreamFlow | None:
         """The connection to `remote` from `sock`: the one there is (RFC 5923), else a new one that queues what is sent until it is open.
 
-        None when there are too many connections. `tls_name` is the name the peer's certificate must carry when certificates are verified.
+        None when there are too many connections, and for a WebSocket that is gone. `tls_name` is the name the peer's certificate must carry
+        when certificates are verified.
         """
         name = tls_name if self.limits.tls_verify else ""
         flow = self._by_remote.get((sock.name, remote, name))
         if flow is not None and flow.alive:
             return flow
+        if sock.transport not in TRANSPORTS:
+            return None
         if self.closed or len(self.flows) >= self.limits.connections:
             self.counters.dropped += 1
             log.limited("connections", 60, "too many connections: an outgoing one was not opened", remote=hostport(remote))
@@ -137,6 +147,12 @@ class Transports:
         self.add(flow, name)
         flow.start()
         return flow
+
+    def web_flow(self, flow: StreamFlow) -> WebSocketFlow | None:
+        """What an accepted connection that begins like a WebSocket goes on as; None when none are taken there."""
+        if self.websockets is None or flow.socket.web is None:
+            return None
+        return WebSocketFlow(self, flow.socket.web, flow.remote, flow.id, self.websockets)
 
     def add(self, flow: StreamFlow, name: str = "") -> None:
         self.flows[flow.id] = flow

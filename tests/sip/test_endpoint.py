@@ -166,7 +166,8 @@ def test_loopback_socket_for_loopback_destinations() -> None:
     [
         ("tel:+4312345", "not a sip: or sips: URI"),
         ("sip:10.9.9.9;transport=sctp", "unsupported transport"),
-        ("sip:10.9.9.9;transport=ws", "unsupported transport"),
+        ("sip:10.9.9.9;transport=ws", "a WebSocket client is reached over its own connection only"),
+        ("sip:10.9.9.9;transport=wss", "a WebSocket client is reached over its own connection only"),
         ("sips:10.9.9.9;transport=udp", "sips: needs TLS"),
         ("sip:[2001:db8::1];transport=tls", "no tls socket for IPv6"),
         ("sip:10.9.9.9:0", "no such port"),

@@ -86,7 +86,9 @@ class Daemon:
         self.feed.subscribe(self.mediator.changed)
         self.directory = Directory(self.db, self.feed, clock, subscribers=own.directory.cache)
 
-        self.stack = Stack(clock, rng, world.net, tuning.timers(settings), limits=tuning.limits(settings))
+        self.stack = Stack(
+            clock, rng, world.net, tuning.timers(settings), limits=tuning.limits(settings), websockets=tuning.websockets(settings)
+        )
         self.own = Own(self.stack.transports, lambda name: self.directory.domain(name) is not None)
         self.answers = Answers(rng, own.sip.server_header)
         nonces = NonceMaker(secrets.nonce_key, clock, float(settings.kamailio.proxy.nonce_expire))

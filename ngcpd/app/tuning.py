@@ -11,6 +11,7 @@ from ngcpd.media import Settings as MediaSettings
 from ngcpd.registrar.settings import AuthSettings, KeepaliveSettings, RegistrarSettings
 from ngcpd.routing.model import LoopSettings, RoutingSettings
 from ngcpd.sip.stack import Limits, Timers
+from ngcpd.sip.websocket import WebSocketRules
 
 
 def timers(settings: Settings) -> Timers:
@@ -28,6 +29,12 @@ def limits(settings: Settings) -> Limits:
         transactions=sip.max_transactions,
         tls_verify=sip.tls_verify,
     )
+
+
+def websockets(settings: Settings) -> WebSocketRules | None:
+    """None: no WebSockets."""
+    sip = settings.ngcpd.sip
+    return WebSocketRules(origins=sip.ws_origins, ping_interval=float(sip.ws_ping_interval)) if sip.websocket else None
 
 
 def auth(settings: Settings) -> AuthSettings:
@@ -108,4 +115,4 @@ def routing(settings: Settings, node: Node, listeners: list[SipListener]) -> Rou
     )
 
 
-__all__ = ["auth", "calls", "keepalive", "limits", "media", "media_interfaces", "registrar", "routing", "sip_listeners", "timers"]
+__all__ = ["auth", "calls", "keepalive", "limits", "media", "media_interfaces", "registrar", "routing", "sip_listeners", "timers", "websockets"]

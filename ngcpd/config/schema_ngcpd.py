@@ -7,6 +7,7 @@ from ngcpd.config.types import LINE, PATH, SOCKET, YN, Enum, Float, Int, List, T
 
 LOG_LEVEL = Enum(("debug", "info", "warning", "error", "off"))
 URL = Text(r"[a-z0-9+]+:\S*", "an address such as mysql+pymysql://user:password@host/database", 1024)
+ORIGIN = Text(r"null|([a-z][a-z0-9+.-]*://)?[^\s/]+", "an origin such as https://phone.example:8443, or a host name", 300)
 MS = "ms"
 
 
@@ -48,6 +49,9 @@ def _sip(k: SectionBuilder) -> None:
     k("sip.tls_verify", YN, "no", "L", "Verifies certificates of servers the daemon connects to")
     k("sip.qop", Enum(("none", "auth")), "none", "L", "Quality of protection in digest challenges; none = the form every phone knows")
     k("sip.sha256", YN, "no", "L", "Offers SHA-256 before MD5 in digest challenges")
+    k("sip.websocket", YN, "yes", "R", "The TCP and TLS ports also take SIP over WebSocket, at the paths /ws and /")
+    k("sip.ws_origins", List(ORIGIN), [], "R", "Origins of web pages that may connect by WebSocket; none = all. With a list others get 403")
+    k("sip.ws_ping_interval", Int(0, 3600), 25, "R", "A WebSocket is pinged every so often, and closed after two pings without answer; 0 = never", unit="s")
     k("sip.server_header", LINE, "ngcpd", "L", "Server header of replies, empty = none")
 
 

@@ -250,6 +250,9 @@ class Sip:
     tls_verify: bool
     qop: str
     sha256: bool
+    websocket: bool
+    ws_origins: tuple[str, ...]
+    ws_ping_interval: int
     server_header: str
 
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ngcpd.runtime.ports import Address, Net
+from ngcpd.runtime.ports import Address, Net, Stream, UdpSocket
 
 COMPACT = {"v": "via", "f": "from", "t": "to", "i": "call-id", "m": "contact", "l": "content-length", "c": "content-type", "k": "supported"}
 
@@ -101,6 +101,71 @@ def digest(challenge: str, user: str, password: str, method: str, uri: str) -> s
     return f'Digest username="{user}", realm="{realm.group(1)}", nonce="{nonce.group(1)}", uri="{uri}", response="{response}", algorithm=MD5'
 
 
+class Connection:
+    """A TCP phone's way to the server: one connection from the phone's address, opened at once and, when it was lost, by the next `send`."""
+
+    def __init__(self, net: Net, address: Address, server: Address, receive: Callable[[bytes, Address], None]) -> None:
+        self.net = net
+        self.address = address
+        self.server = server
+        self.receive = receive
+        self.stream: Stream | None = None
+        self.closed_reasons: list[str] = []
+        self._data = b""
+        self._queue: list[bytes] = []
+        self._connecting = False
+        self.connect()
+
+    def connect(self) -> None:
+        self._connecting = True
+        self.net.connect(self.server, self, bind=self.address[0])
+
+    def opened(self, stream: Stream) -> None:
+        self.stream = stream
+        self._connecting = False
+        queue, self._queue = self._queue, []
+        for data in queue:
+            stream.write(data)
+
+    def received(self, data: bytes) -> None:
+        self._data += data
+        while True:
+            head, found, rest = self._data.partition(b"\r\n\r\n")
+            if not found:
+                return
+            length = re.search(rb"(?im)^(?:content-length|l)[ \t]*:[ \t]*(\d+)", head)
+            size = int(length.group(1)) if length else 0
+            if len(rest) < size:
+                return
+            self._data = rest[size:]
+            self.receive(head + b"\r\n\r\n" + rest[:size], self.server)
+
+    def closed(self, reason: str) -> None:
+        self.closed_reasons.append(reason)
+        self.stream = None
+        self._connecting = False
+        self._data = b""
+
+    def send(self, data: bytes, to: Address) -> bool:
+        if self.stream is not None:
+            self.stream.write(data)
+            return True
+        self._queue.append(data)
+        if not self._connecting:
+            self.connect()
+        return True
+
+    def drop(self) -> None:
+        """Lose the connection."""
+        if self.stream is not None:
+            self.stream.abort()
+            self.stream = None
+
+    def close(self) -> None:
+        if self.stream is not None:
+            self.stream.close()
+
+
 class Outgoing:
     """An INVITE this phone sent, and the dialog that may come of it."""
 
@@ -114,8 +179,19 @@ class Outgoing:
         self.cseq = 0
         self.branch = ""
         self.fields: list[str] = []
+        self.routes: list[str] = []
 
-    def send(self, method: str, body: bytes = b"", fields: list[str] | None = None, *, cseq: int = 0, branch: str = "", ctype: str = "application/sdp", uri: str = "") -> None:
+    def send(
+        self,
+        method: str,
+        body: bytes = b"",
+        fields: list[str] | None = None,
+        *,
+        cseq: int = 0,
+        branch: str = "",
+        ctype: str = "application/sdp",
+        uri: str = "",
+    ) -> None:
         if not cseq:
             self.cseq += 1
             cseq = self.cseq
@@ -124,13 +200,14 @@ class Outgoing:
         to = f"<{self.target}>" + (f";tag={self.to_tag}" if self.to_tag else "")
         lines = [
             f"{method} {uri or self.remote} SIP/2.0",
-            f"Via: SIP/2.0/UDP {phone.host_port};branch={self.branch};rport",
+            f"Via: {phone.via};branch={self.branch};rport",
             "Max-Forwards: 70",
             f"From: {phone.from_value};tag={self.from_tag}",
             f"To: {to}",
             f"Call-ID: {self.call_id}",
             f"CSeq: {cseq} {method}",
-            f"Contact: <sip:{phone.user}@{phone.host_port}>",
+            f"Contact: <{phone.contact}>",
+            *(f"Route: {r}" for r in self.routes),
             *(fields or []),
         ]
         if body:
@@ -158,7 +235,7 @@ class Outgoing:
 class Phone:
     """One subscriber's device, or a stranger's."""
 
-    def __init__(self, net: Net, address: Address, user: str, domain: str, password: str, server: Address) -> None:
+    def __init__(self, net: Net, address: Address, user: str, domain: str, password: str, server: Address, transport: str = "udp") -> None:
         self.user = user
         self.domain = domain
         self.password = password
@@ -168,9 +245,16 @@ class Phone:
         self.from_value = f"<sip:{user}@{domain}>"
         self.inbox: deque[Msg] = deque()
         self.seen: list[Msg] = []
+        self.sent: list[Msg] = []
         self.auto: Callable[[Msg], bool] | None = None
         self._n = 0
-        self.socket = net.udp(address, self._received)
+        self.via = f"SIP/2.0/{transport.upper()} {self.host_port}"
+        self.contact = f"sip:{user}@{self.host_port}" + (f";transport={transport}" if transport != "udp" else "")
+        self.socket: UdpSocket | Connection
+        if transport == "udp":
+            self.socket = net.udp(address, self._received)
+        else:
+            self.socket = Connection(net, address, server, self._received)
         self.reg_cseq = 0
 
     def next(self) -> int:
@@ -187,7 +271,9 @@ class Phone:
 
     def send(self, lines: list[str], body: bytes = b"", to: Address | None = None) -> None:
         head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""])
-        self.socket.send(head.encode("latin-1") + body, to or self.server)
+        data = head.encode("latin-1") + body
+        self.sent.append(Msg(data, self.address))
+        self.socket.send(data, to or self.server)
 
     # --------------------------------------------------------------------------------------------------------- looking
     def take(self, what: int | str) -> Msg:
@@ -204,10 +290,10 @@ class Phone:
     # -------------------------------------------------------------------------------------------------------- speaking
     def register_request(self, contact: str | None = None, expires: int | None = 3600, fields: list[str] | None = None, auth: str = "") -> None:
         self.reg_cseq += 1
-        contact = f"<sip:{self.user}@{self.host_port}>" if contact is None else contact
+        contact = f"<{self.contact}>" if contact is None else contact
         lines = [
             f"REGISTER sip:{self.domain} SIP/2.0",
-            f"Via: SIP/2.0/UDP {self.host_port};branch=z9hG4bKreg{self.user}{self.next()};rport",
+            f"Via: {self.via};branch=z9hG4bKreg{self.user}{self.next()};rport",
             "Max-Forwards: 70",
             f"From: <sip:{self.user}@{self.domain}>;tag=reg{self.user}",
             f"To: <sip:{self.user}@{self.domain}>",
@@ -248,7 +334,17 @@ class Phone:
         run()
         return call
 
-    def reply(self, request: Msg, status: int, reason: str = "", body: bytes = b"", fields: list[str] | None = None, tag: str = "", ctype: str = "application/sdp", contact: bool = True) -> None:
+    def reply(
+        self,
+        request: Msg,
+        status: int,
+        reason: str = "",
+        body: bytes = b"",
+        fields: list[str] | None = None,
+        tag: str = "",
+        ctype: str = "application/sdp",
+        contact: bool = True,
+    ) -> None:
         """Answer a request; a tag is added to To when it has none."""
         to = request["to"]
         if ";tag=" not in to and status > 100:
@@ -260,26 +356,36 @@ class Phone:
             f"To: {to}",
             f"Call-ID: {request['call-id']}",
             f"CSeq: {request['cseq']}",
-            *([f"Contact: <sip:{self.user}@{self.host_port}>"] if contact else []),
+            *([f"Contact: <{self.contact}>"] if contact else []),
             *(fields or []),
         ]
         if body:
             lines.append(f"Content-Type: {ctype}")
         self.send(lines, body, request.source)
 
-    def in_dialog(self, invite: Msg, method: str, cseq: int, body: bytes = b"", fields: list[str] | None = None, tag: str = "", branch: str = "", ctype: str = "application/sdp") -> str:
+    def in_dialog(
+        self,
+        invite: Msg,
+        method: str,
+        cseq: int,
+        body: bytes = b"",
+        fields: list[str] | None = None,
+        tag: str = "",
+        branch: str = "",
+        ctype: str = "application/sdp",
+    ) -> str:
         """A request of the called party inside the dialog that `invite` made. Returns its branch."""
         branch = branch or f"z9hG4bKin{self.user}{self.next()}"
         to_tag = tag or f"tt{self.user}"
         lines = [
             f"{method} {invite.contact} SIP/2.0",
-            f"Via: SIP/2.0/UDP {self.host_port};branch={branch};rport",
+            f"Via: {self.via};branch={branch};rport",
             "Max-Forwards: 70",
             f"From: {invite['to']};tag={to_tag}",
             f"To: {invite['from']}",
             f"Call-ID: {invite['call-id']}",
             f"CSeq: {cseq} {method}",
-            f"Contact: <sip:{self.user}@{self.host_port}>",
+            f"Contact: <{self.contact}>",
             *(fields or []),
         ]
         if body:

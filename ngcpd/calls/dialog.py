@@ -5,41 +5,50 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
+from ngcpd.calls.model import Persona
+from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Address
 from ngcpd.sip.base import Message, Star
 from ngcpd.sip.endpoint import Endpoint, Hop, NoRoute
 from ngcpd.sip.flow import Flow
 from ngcpd.sip.headers import NameAddr
 from ngcpd.sip.message import Request, Response
+from ngcpd.sip.stack import ClientTransaction
 from ngcpd.sip.uri import Uri
 
 DialogId = tuple[str, str, str]
+TARGET_REFRESH = frozenset({"INVITE", "UPDATE"})
+_WITH_CONTACT = frozenset({"INVITE", "UPDATE", "NOTIFY"})
+
+log = logger("calls")
 
 
 def without_tag(address: NameAddr) -> str:
     """A From or To value as text without its tag."""
-    params = "".join(f";{k}" if v is None else f";{k}={v}" for k, v in address.params.items() if k != "tag")
-    display = f"{address.display} " if address.display else ""
-    return f"{display}<{address.uri}>{params}"
+    if "tag" not in address.params:
+        return str(address)
+    return str(address.replace(params={k: v for k, v in address.params.items() if k != "tag"}))
 
 
 class Dialog:
     """`local` and `remote` are the From/To texts without tags; `local_seq` is the last number we used, `remote_seq` the last we saw.
 
-    Where requests go: the first Route, else the remote target; a party behind NAT or on a connection is reached at the flow or the
-    address it last spoke from (call processing 1.6)."""
+    Where requests go (call processing 1.6): over `flow`, the connection or pair of addresses that a party behind NAT or on a connection
+    spoke from last; else to the first Route; else to `received`, the source address of a registered contact behind NAT; else to the
+    remote target. A `bound` party is reached in no other way than the first: its contact address means nothing out here.
+    """
 
     __slots__ = (
-        "_hops",
+        "bound",
         "call_id",
-        "contact_user",
         "endpoint",
         "flow",
-        "follow_source",
         "local",
         "local_seq",
         "local_tag",
+        "me",
         "received",
         "remote",
         "remote_seq",
@@ -47,29 +56,26 @@ class Dialog:
         "routes",
         "socket",
         "target",
-        "token",
+        "transport",
     )
 
-    def __init__(
-        self, endpoint: Endpoint, call_id: str, local: str, local_tag: str, remote: str, remote_tag: str, contact_user: str, token: str
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, me: Persona, call_id: str, local: NameAddr, local_tag: str, remote: NameAddr, remote_tag: str) -> None:
         self.endpoint = endpoint
+        self.me = me
         self.call_id = call_id
-        self.local = local
+        self.local = without_tag(local)
         self.local_tag = local_tag
-        self.remote = remote
+        self.remote = without_tag(remote)
         self.remote_tag = remote_tag
         self.local_seq = 0
         self.remote_seq = -1
         self.routes: list[NameAddr] = []
         self.target: Uri | None = None
-        self.follow_source = False
+        self.bound = False
         self.flow: Flow | None = None
         self.received: Address | None = None
+        self.transport = ""  # that of `received`
         self.socket: str | None = None
-        self.contact_user = contact_user
-        self.token = token
-        self._hops: list[Hop] | None = None
 
     @property
     def key(self) -> DialogId:
@@ -77,77 +83,77 @@ class Dialog:
 
     # -------------------------------------------------------------------------------------------------------- making
     @classmethod
-    def uas(cls, endpoint: Endpoint, request: Request, flow: Flow, local_tag: str, follow_source: bool, contact_user: str, token: str) -> Dialog:
+    def uas(cls, endpoint: Endpoint, me: Persona, request: Request, flow: Flow, local_tag: str, nat: bool) -> Dialog:
         """The dialog made by answering `request` with `local_tag`. Raises ParseError for an unusable Contact or Record-Route."""
-        dialog = cls(endpoint, request.call_id, without_tag(request.to), local_tag, without_tag(request.from_), request.from_tag, contact_user, token)
+        dialog = cls(endpoint, me, request.call_id, request.to, local_tag, request.from_, request.from_tag)
         dialog.remote_seq = request.cseq
         dialog.routes = list(request.record_routes)
-        dialog.flow = flow
         dialog.socket = flow.socket.name
-        dialog.follow_source = follow_source or flow.reliable
+        dialog.bound = nat
+        if nat or flow.reliable:
+            dialog.flow = flow
         dialog.refresh_target(request)
         return dialog
 
     @classmethod
-    def uac(cls, endpoint: Endpoint, request: Request, response: Response, contact_user: str, token: str) -> Dialog:
-        """The dialog made by `response` to our own `request`."""
-        local, remote = without_tag(request.from_), without_tag(request.to)
-        dialog = cls(endpoint, request.call_id, local, request.from_tag, remote, response.to_tag, contact_user, token)
+    def uac(cls, endpoint: Endpoint, me: Persona, request: Request, response: Response) -> Dialog:
+        """The dialog made by `response` to our own `request`. Raises ParseError for an unreadable To."""
+        dialog = cls(endpoint, me, request.call_id, request.from_, request.from_tag, request.to, response.to_tag)
         dialog.local_seq = request.cseq
         dialog.target = request.ruri
-        dialog.accept(response)
         return dialog
 
     def accept(self, response: Response) -> None:
-        """Take route set and target from a response that makes or confirms the dialog."""
+        """Take route set and target from a response that makes or confirms the dialog (RFC 3261 12.1.2, 13.2.2.4). ParseError."""
         routes = response.record_routes
         if routes:
             self.routes = list(reversed(routes))
         self.refresh_target(response)
 
     def refresh_target(self, message: Message) -> None:
-        """RFC 3261 12.2: the Contact of a target refresh request or its 2xx."""
+        """RFC 3261 12.2: the Contact of a target refresh request or its 2xx. ParseError."""
         contacts = message.contacts
-        if isinstance(contacts, Star) or not contacts:
-            return
-        uri = contacts[0].uri
-        if self.target is None or str(uri) != str(self.target):
-            self.target = uri
-            self._hops = None
+        if not isinstance(contacts, Star) and contacts:
+            self.target = contacts[0].uri
 
     def heard(self, flow: Flow) -> None:
         """A request of the other end came over `flow`: a party behind NAT or on a connection is answered there from now on."""
-        if (self.follow_source or flow.reliable) and flow is not self.flow:
-            self.follow_source = True
+        if self.bound or flow.reliable:
             self.flow = flow
             self.socket = flow.socket.name
-            self._hops = None
 
     # -------------------------------------------------------------------------------------------------------- sending
     def hops(self) -> list[Hop] | Deferred[list[Hop]]:
         """Where the next request goes. Raises or errbacks NoRoute."""
-        if self._hops is not None and (not self._hops or self._hops[0].flow is None or self._hops[0].flow.alive):
-            return self._hops
-        next_hop = self.routes[0].uri if self.routes else self.target
-        if next_hop is None:
+        target = self.target
+        if target is None:
             raise NoRoute("dialog without remote target")
-        flow = self.flow if self.follow_source and not self.routes else None
-        if flow is not None and not flow.alive:
-            flow = None
-        found = self.endpoint.resolve(next_hop, received=self.received, flow=flow, forced_socket=self.socket)
-        if isinstance(found, Deferred):
-            return found.addCallback(self._keep)
-        return self._keep(found)
+        flow = self.flow
+        if flow is not None and (flow.reliable or not self.routes):
+            if flow.alive:
+                return self.endpoint.resolve(target, flow=flow)
+            if self.bound and not self.routes:
+                raise NoRoute("the connection of the party has ended")
+        next_hop = self.routes[0].uri if self.routes else target
+        if self.socket is None:
+            return self._resolve(next_hop, None)
+        try:
+            found = self._resolve(next_hop, self.socket)
+        except NoRoute:  # the target has another transport or family than the socket that was used so far
+            return self._resolve(next_hop, None)
+        return found if not isinstance(found, Deferred) else self._or_any_socket(found, next_hop)
 
-    def _keep(self, hops: list[Hop]) -> list[Hop]:
-        self._hops = hops
-        return hops
+    def _or_any_socket(self, found: Deferred[list[Hop]], next_hop: Uri) -> Deferred[list[Hop]]:
+        def again(failure: Failure) -> Failure | list[Hop] | Deferred[list[Hop]]:
+            return self._resolve(next_hop, None) if isinstance(failure.value, NoRoute) else failure
 
-    def contact(self, hop: Hop) -> str:
-        """Our Contact as this party shall see it: an address of the platform that maps back to the dialog."""
-        return f"<sip:{self.contact_user}@{hop.contact_host};ngcpct={self.token}>"
+        either: Deferred[list[Hop]] = found.addErrback(again)  # type: ignore[call-overload]
+        return either
 
-    def request(self, method: str, hop: Hop, fields: list[tuple[str, str]], body: bytes = b"", cseq: int = 0, max_forwards: int = 70) -> Request:
+    def _resolve(self, next_hop: Uri, socket: str | None) -> list[Hop] | Deferred[list[Hop]]:
+        return self.endpoint.resolve(next_hop, self.received, None, socket, self.transport if self.received is not None else "")
+
+    def request(self, method: str, hop: Hop, fields: list[tuple[str, str]], body: bytes = b"", cseq: int = 0) -> Request:
         """A request inside this dialog. `cseq` repeats a number (ACK); else the next one is used."""
         if not cseq:
             self.local_seq += 1
@@ -159,28 +165,49 @@ class Dialog:
             uri = str(self.routes[0].uri)
             routes.pop(0)
         head = [
-            ("Max-Forwards", str(max_forwards)),
+            ("Max-Forwards", str(self.me.max_forwards)),
             ("From", f"{self.local};tag={self.local_tag}"),
             ("To", f"{self.remote};tag={self.remote_tag}" if self.remote_tag else self.remote),
             ("Call-ID", self.call_id),
             ("CSeq", f"{cseq} {method}"),
         ]
         head += [("Route", r) for r in routes]
-        if method != "BYE" and method != "ACK":
-            head.append(("Contact", self.contact(hop)))
+        if method in _WITH_CONTACT:
+            head.append(("Contact", self.me.contact(hop.contact_host)))
         return Request.make(method, uri, head + fields, body)
 
 
-def with_hops(dialog: Dialog, fn: Callable[[list[Hop]], None], failed: Callable[[str], None]) -> None:
-    """Call `fn(hops)` now when no DNS is needed, else when the answer is there; `failed(reason)` when there is no way."""
+class Silent:
+    """User of a client transaction whose outcome does not matter (RFC 3261 15: a BYE ends the dialog whatever the answer)."""
+
+    __slots__ = ()
+
+    def response(self, tx: ClientTransaction, response: Response) -> None:
+        return
+
+    def failed(self, tx: ClientTransaction, kind: str) -> None:
+        return
+
+
+def when_resolved(hops: list[Hop] | Deferred[list[Hop]], fn: Callable[[list[Hop]], object], failed: Callable[[str], object]) -> None:
+    """Call `fn(hops)` now when no DNS was needed, else when the answer is there; `failed(reason)` when there is no way."""
+    if not isinstance(hops, Deferred):
+        fn(hops)
+        return
+
+    def trouble(failure: Failure) -> None:
+        if not isinstance(failure.value, NoRoute):
+            log.error("fault after a name was resolved", why=failure.getErrorMessage(), kind=type(failure.value).__name__)
+        failed(failure.getErrorMessage())
+
+    hops.addCallback(fn).addErrback(trouble)
+
+
+def with_hops(dialog: Dialog, fn: Callable[[list[Hop]], object], failed: Callable[[str], object]) -> None:
+    """`when_resolved` for the next request of a dialog."""
     try:
         hops = dialog.hops()
     except NoRoute as error:
         failed(error.reason)
         return
-    if isinstance(hops, Deferred):
-        hops.addCallbacks(fn, lambda failure: failed(failure.getErrorMessage()))
-    elif hops:
-        fn(hops)
-    else:
-        failed("no hop")
+    when_resolved(hops, fn, failed)

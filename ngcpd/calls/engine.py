@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from ngcpd.calls import indialog
+from ngcpd.calls import ending, indialog
 from ngcpd.calls.call import Call
 from ngcpd.calls.dialog import DialogId
-from ngcpd.calls.fields import content_fields, merge
 from ngcpd.calls.model import CallSettings, Side
 from ngcpd.calls.pair import Pair
-from ngcpd.media import BadSdp, Engine, NoPorts
+from ngcpd.calls.records import Records
+from ngcpd.media import Engine
 from ngcpd.registrar.source import Source
 from ngcpd.routing.model import CallContext, Reject, Verdict
 from ngcpd.routing.pipeline import Pipeline
 from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Clock, Rng
 from ngcpd.sip.flow import Flow
-from ngcpd.sip.message import Request, reply
+from ngcpd.sip.message import Request, Response, reply
 from ngcpd.sip.stack import ServerTransaction, Stack
 from ngcpd.store.acc import Accounting
 
 log = logger("calls")
-LINGER = 32.0
 
 
 class Calls:
-    """The call engine. Everything is synchronous but waiting for routing details, DNS and the parties."""
+    """The call engine. Everything is synchronous but waiting for routing details, DNS and the parties.
+
+    `dialogs` maps the identifiers of each live dialog to its pair and side; None stands for a dialog that ended a moment ago.
+    """
 
     def __init__(
         self, stack: Stack, pipeline: Pipeline, media: Engine, accounting: Accounting, clock: Clock, rng: Rng, settings: CallSettings | None = None
@@ -38,14 +41,14 @@ class Calls:
         self.stack = stack
         self.pipeline = pipeline
         self.media = media
-        self.accounting = accounting
         self.clock = clock
         self.rng = rng
         self.settings = settings or CallSettings()
+        self.records = Records(accounting, stack.wheel)
         self.calls: dict[int, Call] = {}
-        self.dialogs: dict[DialogId, tuple[Pair, str]] = {}
+        self.dialogs: dict[DialogId, tuple[Pair, str] | None] = {}
         self.traces: OrderedDict[str, CallContext] = OrderedDict()
-        self.on_over: list[Any] = []
+        self.on_over: list[Callable[[Call], object]] = []
         self.accepting = True
         self._idle: list[Deferred[None]] = []
 
@@ -53,30 +56,32 @@ class Calls:
     def invite(self, tx: ServerTransaction, source: Source) -> None:
         """An INVITE outside of any dialog."""
         if not self.accepting:
-            tx.respond(reply(tx.request, 503, "Service Unavailable", to_tag=self.rng.token(6), fields=[("Retry-After", "5")]))
+            self.reply(tx, 503, to_tag=self.rng.token(6), fields=[("Retry-After", "5")])
             return
         ctx = CallContext(tx.request, source, self.clock.time())
         call = Call(self, tx, ctx)
         self.calls[id(call)] = call
         self._remember(ctx, call.call_id)
-        verdict = self.pipeline.run(ctx)
-        if isinstance(verdict, Deferred):
-            self._trying(tx)
-            verdict.addCallbacks(self._decide, self._routing_failed, callbackArgs=(call, False), errbackArgs=(call,))
-        else:
-            self._decide(verdict, call, True)
+        try:
+            verdict = self.pipeline.run(ctx)
+            if isinstance(verdict, Deferred):
+                self.reply(tx, 100, "Trying")
+                verdict.addCallback(call.decided).addErrback(self._failed, call)
+            else:
+                self._decide(verdict, call)
+        except Exception:  # the call must not stay behind; the stack logs what happened
+            call.reject_all(500, "Server Internal Error", "fault")
+            raise
 
-    def _trying(self, tx: ServerTransaction) -> None:
-        tx.respond(reply(tx.request, 100, "Trying"))
-
-    def _decide(self, verdict: Verdict, call: Call, trying: bool) -> None:
-        if trying and not (isinstance(verdict, Reject) and verdict.code in (401, 407)):
-            self._trying(call.tx)
+    def _decide(self, verdict: Verdict, call: Call) -> None:
+        """100 Trying goes first, but a challenge needs none (call processing 9)."""
+        if not (isinstance(verdict, Reject) and verdict.code in (401, 407)):
+            self.reply(call.tx, 100, "Trying")
         call.decided(verdict)
 
-    def _routing_failed(self, failure: Failure, call: Call) -> None:
+    def _failed(self, failure: Failure, call: Call) -> None:
         log.error("routing failed", call_id=call.call_id, why=failure.getErrorMessage(), kind=type(failure.value).__name__)
-        call.reject(500, "Server Internal Error")
+        call.reject_all(500, "Server Internal Error", "fault")
 
     def _remember(self, ctx: CallContext, call_id: str) -> None:
         self.traces[call_id] = ctx
@@ -87,66 +92,64 @@ class Calls:
     def in_dialog(self, tx: ServerTransaction) -> bool:
         """A request with a To-tag. False when no dialog here knows it."""
         request = tx.request
-        found = self.dialogs.get((request.call_id, request.to_tag, request.from_tag))
-        if found is None:
+        key = (request.call_id, request.to_tag, request.from_tag)
+        found = self.dialogs.get(key)
+        if found is not None:
+            indialog.handle(found[0], found[1], tx)
+            return True
+        if key not in self.dialogs:
             return False
-        indialog.handle(self, found[0], found[1], tx)
+        if request.method == "BYE":  # it crossed ours
+            self.reply(tx, 200)
+        else:
+            self.reply(tx, 481)
         return True
 
     def ack(self, request: Request, flow: Flow) -> bool:
-        """The ACK of a 2xx: stop repeating the 2xx, acknowledge the other leg with the body (late offer)."""
-        found = self.dialogs.get((request.call_id, request.to_tag, request.from_tag))
+        """The ACK of a 2xx. False when no dialog here knows it."""
+        key = (request.call_id, request.to_tag, request.from_tag)
+        found = self.dialogs.get(key)
         if found is None:
-            return False
-        pair, side = found
-        waiting = pair.acks.pop((side, request.cseq), None)
-        if waiting is None:
-            return True  # repeated
-        waiting.server.acked()
-        pair.dialog(side).heard(flow)
-        out = waiting.side_out
-        try:
-            body = pair.call.media.pass_body(request, pair.media_side(side), pair.media_side(out), flow.remote)
-        except (BadSdp, NoPorts) as error:
-            log.limited(pair.call.call_id, 60.0, "answer in ACK refused", call_id=pair.call.call_id, why=str(error))
-            pair.send_ack(out, waiting.cseq_out, [], b"")
-            self.hang_up(pair, "unusable session description in ACK")
-            return True
-        pair.send_ack(out, waiting.cseq_out, merge(content_fields(request)) if body else [], body)
+            return key in self.dialogs
+        waiting = found[0].acks.get((found[1], request.cseq))
+        if waiting is not None:  # else it came again
+            waiting.acknowledged(request, flow)
         return True
+
+    def reply(
+        self, tx: ServerTransaction, status: int, reason: str = "", *, to_tag: str = "", fields: Iterable[tuple[str, str]] = (), body: bytes = b""
+    ) -> Response:
+        """Answer a request. All answers of the room are made here: they carry our Server field."""
+        if self.settings.server and status > 100:
+            fields = [*fields, ("Server", self.settings.server)]
+        response = reply(tx.request, status, reason, to_tag=to_tag, fields=fields, body=body)
+        tx.respond(response)
+        return response
 
     # --------------------------------------------------------------------------------------------------------- dialogs
     def register(self, pair: Pair) -> None:
-        """Make the dialogs of a pair known; again when a tag became known."""
+        """Make the dialogs of a pair known."""
         self.dialogs[pair.a.key] = (pair, Side.A)
         self.dialogs[pair.b.key] = (pair, Side.B)
 
     def unregister(self, pair: Pair) -> None:
+        """Forget them at once."""
         for dialog in (pair.a, pair.b):
-            found = self.dialogs.get(dialog.key)
-            if found is not None and found[0] is pair:
-                del self.dialogs[dialog.key]
+            self.dialogs.pop(dialog.key, None)
 
-    def linger(self, pair: Pair) -> None:
-        """Keep an ended pair's identifiers so that a crossing BYE and a late ACK find their dialog."""
-        self.stack.wheel.after(LINGER, self.unregister, pair)
+    def retire(self, pair: Pair) -> None:
+        """Remember only the identifiers, until nothing of the dialogs can be on its way any more: a crossing BYE and a late ACK."""
+        keys = (pair.a.key, pair.b.key)
+        for key in keys:
+            self.dialogs[key] = None
+        self.stack.wheel.after(self.settings.timeout, self._forget, keys)
 
-    def hang_up(self, pair: Pair, why: str, *, reason: str = "OK") -> None:
-        """End an established call from here: BYE to both sides, accounting (`reason` is the BYE row's `sip_reason`), media."""
-        if pair.over:
-            return
-        log.info("call ended by the platform", call_id=pair.call.call_id, why=why)
-        pair.call.ctx.note("end", why)
-        pair.over = True
-        for relay in list(pair.relays):
-            relay.abandon()
-        pair.flush_acks()
-        pair.call.ended(200, reason)
-        self.linger(pair)
-        for side in (Side.A, Side.B):
-            indialog.send_bye(self, pair, side, why)
+    def _forget(self, keys: tuple[DialogId, DialogId]) -> None:
+        for key in keys:
+            self.dialogs.pop(key, None)
 
     def call_over(self, call: Call) -> None:
+        """The call has its final answer, or has ended."""
         self.calls.pop(id(call), None)
         for fn in self.on_over:
             fn(call)
@@ -184,7 +187,7 @@ class Calls:
 
     def counters(self) -> dict[str, int]:
         """What must be zero when nothing goes on."""
-        return {"calls": len(self.calls), "dialogs": len(self.dialogs)}
+        return {"calls": len(self.calls), "dialogs": len(self.dialogs), "unwritten": self.records.waiting}
 
     # ------------------------------------------------------------------------------------------------------------- stop
     def shutdown(self) -> Deferred[None]:
@@ -192,9 +195,10 @@ class Calls:
         self.accepting = False
         for call in list(self.calls.values()):
             if call.pair is not None:
-                self.hang_up(call.pair, "platform stops")
+                ending.hang_up(call.pair, "platform stops", at_once=True)
             else:
                 call.reject_all(503, "Service Unavailable", "platform stops")
+        self.records.flush()
         if not self.calls:
             return succeed(None)
         d: Deferred[None] = Deferred()

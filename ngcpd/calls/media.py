@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ngcpd.media import Engine, Policy, Session
+from ngcpd.media.types import Family
+from ngcpd.routing.model import MediaHints
 from ngcpd.runtime.ports import Address
 from ngcpd.sip.base import Message
 
 
 def is_sdp(message: Message) -> bool:
-    """True when the whole body is a session description. Multipart bodies pass unread."""
-    return bool(message.body) and message.content_type.split(";", 1)[0].strip().lower() == "application/sdp"
+    """True when the whole body is a session description. Multipart bodies pass unread. ParseError for an unreadable Content-Type."""
+    return bool(message.body) and message.content_type == "application/sdp"
+
+
+def policy(hints: MediaHints, family: int) -> Policy:
+    """The relay's policy for the SDP sent to one party, from its preferences."""
+    forced: Family = "4" if hints.ipv46_for_rtpproxy == "force_ipv4" else "6" if hints.ipv46_for_rtpproxy == "force_ipv6" else "auto"
+    strip = hints.use_rtpproxy == "ice_strip_candidates"
+    return Policy(family=forced, interface=hints.rtp_interface or "default", strip_ice=strip, dst_family=family)
 
 
 class CallMedia:
@@ -20,13 +29,13 @@ class CallMedia:
 
     __slots__ = ("call_id", "engine", "on_timeout", "policies", "relay", "session")
 
-    def __init__(self, engine: Engine, call_id: str) -> None:
+    def __init__(self, engine: Engine, call_id: str, on_timeout: Callable[[], object]) -> None:
         self.engine = engine
         self.call_id = call_id
         self.relay = True
         self.policies: dict[str, Policy] = {}
         self.session: Session | None = None
-        self.on_timeout: Callable[[], object] | None = None
+        self.on_timeout: Callable[[], object] | None = on_timeout
 
     def pass_body(self, message: Message, src: str, dst: str, source: Address | None) -> bytes:
         """The body of `message`, sent by `src` from `source`, as it goes on to `dst`."""
@@ -57,5 +66,6 @@ class CallMedia:
     def close(self) -> None:
         """Free all ports; what flowed is logged once."""
         session, self.session = self.session, None
+        self.on_timeout = None
         if session is not None:
             session.close()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-# Methods a user agent may use towards us inside a dialog (REFER is answered 405 while `allow_refer_method` is no).
+# Methods a party may use towards us inside a dialog. Each of them is relayed or handled; any other one is answered 405 with this list, so
+# REFER, which is not in it, is refused (call processing 4.1).
 ALLOW = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO, OPTIONS, MESSAGE, NOTIFY"
+ALLOWED = frozenset(ALLOW.split(", "))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,23 @@ class CallSettings:
     traces: int = 1000
     early_dialogs_per_branch: int = 16
     callid_suffix: str = "_b2b-1"
+
+    @property
+    def timeout(self) -> float:
+        """64*T1: how long an unanswered message is repeated, how long the identifiers of an ended dialog are remembered."""
+        return 64 * self.t1
+
+
+class Persona(NamedTuple):
+    """How the platform shows itself in the dialogs of one call: user part and `ngcpct` of its Contact, Max-Forwards of its requests."""
+
+    user: str
+    token: str
+    max_forwards: int
+
+    def contact(self, host: str) -> str:
+        """The Contact value for a party that reaches us at `host` ("host:port[;transport=tcp]" of a Hop or socket)."""
+        return f"<sip:{self.user}@{host};ngcpct={self.token}>"
 
 
 class Side:

@@ -1,83 +1,93 @@
 """Reliable provisional responses between the legs (RFC 3262).
 
 A callee's reliable 1xx goes to the caller with a sequence number of our own and is repeated until the caller's PRACK comes, which is
-relayed with the callee's numbers. Used only when the caller asked for 100rel; then 100rel is offered to the callee too.
+relayed with the callee's numbers. Used only when the caller asked for 100rel; only then 100rel is offered to the callee.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ngcpd.sip.message import Response
+from ngcpd.sip.wheel import WheelTimer
 
 if TYPE_CHECKING:
-    from ngcpd.calls.pair import Pair
+    from ngcpd.calls.call import Call
 
-MAX_RSEQ = 2**31 - 1
+MAX_FIRST = 2**30
+MAX_UNACKNOWLEDGED = 16
+
+
+class _Sent:
+    """One response that waits for its PRACK. `theirs`: the callee's number; `left`: seconds until 64*T1 are over."""
+
+    __slots__ = ("interval", "left", "response", "theirs", "timer")
+
+    def __init__(self, theirs: int, response: Response, interval: float, left: float) -> None:
+        self.theirs = theirs
+        self.response = response
+        self.interval = interval
+        self.left = left
+        self.timer: WheelTimer | None = None
 
 
 class ReliableProvisionals:
-    """The reliable responses of one early dialog pair."""
+    """The reliable responses of one early dialog: its own RSeq space towards the caller."""
 
-    __slots__ = ("interval", "last_theirs", "next_rseq", "ours", "pair", "timer", "waited", "waiting")
+    __slots__ = ("_call", "_last", "_next", "_unacknowledged")
 
-    def __init__(self, pair: Pair) -> None:
-        self.pair = pair
-        self.next_rseq = 1 + pair.call.calls.rng.below(1000)
-        self.last_theirs = 0
-        self.ours: dict[int, int] = {}
-        self.waiting: tuple[int, Response] | None = None
-        self.timer: Any = None
-        self.interval = 0.0
-        self.waited = 0.0
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._next = 1 + call.calls.rng.below(MAX_FIRST)
+        self._last = 0
+        self._unacknowledged: dict[int, _Sent] = {}
 
-    def repeated(self, rseq: int) -> bool:
-        """True when the callee sent this number before (a retransmission, not to be relayed again)."""
-        if self.last_theirs and rseq <= self.last_theirs:
-            return True
-        self.last_theirs = rseq
-        return False
+    def takes(self, theirs: int) -> bool:
+        """Is this the callee's next number? Others are retransmissions or came out of order and are dropped (RFC 3262 4)."""
+        if self._last and theirs != self._last + 1:
+            return False
+        if len(self._unacknowledged) >= MAX_UNACKNOWLEDGED:
+            return False
+        self._last = theirs
+        return True
 
-    def number(self, theirs: int) -> int:
-        """Our RSeq for the caller, standing for the callee's `theirs`."""
-        ours = self.next_rseq
-        self.next_rseq += 1
-        self.ours[ours] = theirs
-        if len(self.ours) > 64:
-            del self.ours[min(self.ours)]
+    def number(self) -> int:
+        """Our next RSeq."""
+        ours, self._next = self._next, self._next + 1
         return ours
 
-    def sent(self, ours: int, response: Response) -> None:
-        """`response` went out: repeat it until its PRACK."""
-        calls = self.pair.call.calls
-        self.stop()
-        self.waiting = (ours, response)
-        self.interval = calls.settings.t1
-        self.waited = 0.0
-        self.timer = calls.stack.wheel.after(self.interval, self._repeat)
+    def sent(self, ours: int, theirs: int, response: Response) -> None:
+        """`response` went out with number `ours`: repeat it until its PRACK."""
+        settings = self._call.calls.settings
+        sent = self._unacknowledged[ours] = _Sent(theirs, response, settings.t1, settings.timeout)
+        self._wait(ours, sent)
 
-    def _repeat(self) -> None:
-        call = self.pair.call
-        if self.waiting is None or call.final or self.pair.over:
-            self.stop()
+    def _wait(self, ours: int, sent: _Sent) -> None:
+        sent.interval = min(sent.interval, sent.left)
+        sent.timer = self._call.calls.stack.wheel.after(sent.interval, self._repeat, ours, sent)
+
+    def _repeat(self, ours: int, sent: _Sent) -> None:
+        sent.timer = None
+        sent.left -= sent.interval
+        if sent.left <= 0:
+            self._call.reject_all(504, "Server Time-out", "provisional answer never acknowledged")
             return
-        self.waited += self.interval
-        if self.waited >= 64 * call.calls.settings.t1:
-            self.stop()
-            call.reject_all(504, "Server Time-out", "provisional answer never acknowledged")
-            return
-        call.tx.respond(self.waiting[1])
-        self.interval *= 2
-        self.timer = call.calls.stack.wheel.after(self.interval, self._repeat)
+        self._call.tx.respond(sent.response)
+        sent.interval *= 2
+        self._wait(ours, sent)
 
     def pracked(self, ours: int) -> int | None:
-        """A PRACK names our number: stop repeating it. Returns the callee's number, None when we never sent it."""
-        if self.waiting is not None and self.waiting[0] == ours:
-            self.stop()
-        return self.ours.get(ours)
+        """A PRACK names our number: stop repeating it. The callee's number; None when nothing with ours waits for a PRACK."""
+        sent = self._unacknowledged.pop(ours, None)
+        if sent is None:
+            return None
+        if sent.timer is not None:
+            sent.timer.cancel()
+        return sent.theirs
 
     def stop(self) -> None:
-        self.waiting = None
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        """The final answer went out: nothing is repeated any more, a PRACK on its way is still taken."""
+        for sent in self._unacknowledged.values():
+            if sent.timer is not None:
+                sent.timer.cancel()
+                sent.timer = None

@@ -51,7 +51,7 @@ def _sip(k: SectionBuilder) -> None:
     k("sip.sha256", YN, "no", "L", "Offers SHA-256 before MD5 in digest challenges")
     k("sip.websocket", YN, "yes", "R", "The TCP and TLS ports also take SIP over WebSocket, at the paths /ws and /")
     k("sip.ws_origins", List(ORIGIN), [], "R", "Origins of web pages that may connect by WebSocket; none = all. With a list others get 403")
-    k("sip.ws_ping_interval", Int(0, 3600), 25, "R", "A WebSocket is pinged every so often, closed after two pings without answer; 0 = never", unit="s")
+    k("sip.ws_ping_interval", Int(0, 3600), 25, "R", "A WebSocket is pinged every so often, closed after two unanswered pings; 0 = never", unit="s")
     k("sip.server_header", LINE, "ngcpd", "L", "Server header of replies, empty = none")
 
 

@@ -165,7 +165,35 @@ def commands(daemon: Daemon) -> dict[str, Command]:
             raise CommandError("argument level must be a number or null", "bad-request")
         return run(lock_set, env, _text(args, "user"), level or 0)
 
+    def permanent(args: Args) -> Any:
+        contact, q, nat, path = _text(args, "contact"), args.get("q", 1.0), args.get("nat", False), args.get("path", "")
+        if not isinstance(q, int | float) or isinstance(q, bool) or not isinstance(nat, bool) or not isinstance(path, str):
+            raise CommandError("q must be a number, nat true or false, path a text", "bad-request")
+
+        def add_it(found: Any) -> dict[str, Any]:
+            try:
+                binding = daemon.registrar.add_permanent(found.id, contact, q=float(q), nat=nat, path=path)
+            except ValueError as error:  # a ParseError is one
+                raise CommandError(str(error)) from None
+            return {"user": f"{found.username}@{found.domain}", "ruid": binding.ruid, "contact": binding.contact}
+
+        return daemon.db.read(find_subscriber, _text(args, "user")).addCallback(add_it)
+
+    def remove(args: Args) -> Any:
+        contact = args.get("contact")
+
+        def remove_it(found: Any) -> dict[str, Any]:
+            known = daemon.location.known(found.id)
+            wanted = [b.ruid for b in known if contact is None or b.contact == contact]
+            if not wanted:
+                raise CommandError("there is no such registration", "not-found")
+            return {"user": f"{found.username}@{found.domain}", "removed": sum(daemon.registrar.remove(found.id, ruid) for ruid in wanted)}
+
+        return daemon.db.read(find_subscriber, _text(args, "user")).addCallback(remove_it)
+
     return {
+        "registration.add": permanent,
+        "registration.remove": remove,
         "domain.add": lambda args: run(domain_add, env, _text(args, "domain")),
         "subscriber.add": add,
         "subscriber.show": show,

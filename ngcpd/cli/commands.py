@@ -70,6 +70,15 @@ def show_registrations(result: Any, args: Args) -> str:
     return columns(result, names, "no registrations", expires=lambda v: "never" if v is None else f"{clean(v)} s")
 
 
+def registration_add(client: Client, args: Args) -> Any:
+    request = {"user": args.user, "contact": args.contact, "q": args.q, "nat": args.nat, "path": args.path}
+    return client.call("registration.add", request)
+
+
+def registration_remove(client: Client, args: Args) -> Any:
+    return client.call("registration.remove", {"user": args.user, "contact": args.contact} if args.contact else {"user": args.user})
+
+
 def calls(client: Client, args: Args) -> Any:
     return client.call("calls")
 

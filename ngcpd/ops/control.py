@@ -16,6 +16,8 @@ Commands of the daemon; times are seconds since the epoch, durations seconds, nu
 | status | | {version, node, roles: [..], pid, uptime, config_dir, listeners: ["udp:127.0.0.1:5060" ..], counters: {name: number}} |
 | registrations | user? | [{user, contact, transport, received ("ip:port" or null), socket, user_agent, expires, q, nat, permanent}] |
 | | | expires: seconds left, null = permanent |
+| registration.add | user, contact, q (number), nat (bool), path ("" or Path values) | {user, ruid, contact}: a permanent registration |
+| registration.remove | user, contact? (none = all of the user) | {user, removed: count}; code not-found |
 | calls | | [{call_id, state, caller, callee, started, answered (or null), duration}] |
 | call.trace | call_id | {call_id, caller, callee, state, stages: [{stage, looked_at: {name: value}, verdict}]} or not-found |
 | cdrs | last (default 20), follow | [{id, call_id, start_time, duration, source, destination, call_status, call_code}], oldest first |

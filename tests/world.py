@@ -144,7 +144,8 @@ class World:
         template = _templates.get((local, users)) if before is None else None
         self.local = before.local if before is not None else local
         self.clock = before.clock if before is not None else SimClock(template.time) if template is not None else SimClock()
-        self.rng = SeededRng(seed)
+        # the store of a template was made with this seed: its uuids must not come again
+        self.rng = SeededRng(seed if template is None else seed + 1_000_003)
         self.net = before.net if before is not None else SimNet(self.clock, self.rng)
         self.disk = before.disk if before is not None else MemoryDisk()
         self.place = before.place if before is not None else place(local)

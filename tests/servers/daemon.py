@@ -31,6 +31,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+
+from ngcpd.store.engine import make_engine
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ETC = ROOT / "etc"
@@ -342,6 +345,15 @@ class DaemonProcess:
     def registrations(self, n: int | None = None) -> list[dict[str, Any]]:
         """Bindings of testuserN, or all."""
         return self.control("registrations", **({} if n is None else {"user": f"testuser{n}@{DOMAIN}"}))
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Rows of its database, read beside it."""
+        engine = make_engine(self.database_url)
+        try:
+            with engine.connect() as connection:
+                return [tuple(row) for row in connection.execute(sa.text(statement))]
+        finally:
+            engine.dispose()
 
     # ----------------------------------------------------------------------------------------------------- provisioning
     def domain(self, name: str = DOMAIN) -> None:

@@ -179,7 +179,7 @@ class Call:
         self.final = response.status
         self.answered_at = self.calls.clock.time()
         self.ctx.note("answer", f"{response.status} {branch.spec.label}")
-        log.info("call answered", call_id=self.call_id, code=response.status)
+        log.debug("call answered", call_id=self.call_id, code=response.status)
         pair.confirmed = True
         if pair.reliable is not None:
             pair.reliable.stop()

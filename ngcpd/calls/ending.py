@@ -120,7 +120,7 @@ def bye(pair: Pair, side: str, server: ServerTransaction) -> None:
     if not pair.confirmed:
         _early_bye(pair, side, server)
         return
-    log.info("call ended", call_id=pair.call.call_id, by=side)
+    log.debug("call ended", call_id=pair.call.call_id, by=side)
     pair.call.ctx.note("end", f"BYE of {side}")
     _end(pair, side, "OK")
     _send_bye(pair, Side.other(side), relayed(request), request.body, ByeRelay(calls, server))

@@ -297,7 +297,7 @@ class Phone:
             "Max-Forwards: 70",
             f"From: <sip:{self.user}@{self.domain}>;tag=reg{self.user}",
             f"To: <sip:{self.user}@{self.domain}>",
-            f"Call-ID: reg-{self.user}-{self.address[1]}",
+            f"Call-ID: reg-{self.user}-{self.address[0]}-{self.address[1]}",
             f"CSeq: {self.reg_cseq} REGISTER",
             *([f"Contact: {contact}"] if contact else []),
             *([f"Expires: {expires}"] if expires is not None else []),

@@ -144,7 +144,7 @@ class Ngcpd:
             if not found["journal.acc_backlog"] and not found["journal.binding_backlog"] and not found["calls.calls"] and number == last:
                 return
             last = number
-            time.sleep(0.4)
+            time.sleep(0.8)
 
     def idle(self, seconds: float = 60.0) -> None:
         """Wait until no transaction and no call is left."""

@@ -76,9 +76,15 @@ class Daemon:
             sync_interval=own.journal.sync_interval / 1000,
         )
         self.accounting = Accounting(self.journal, clock)
-        self.mediator = Mediator(self.db, self.kv, clock, interval=float(settings.mediator.interval))
+        self.mediator = Mediator(self.db, self.kv, clock, interval=float(settings.mediator.interval), pace=tuning.MEDIATION_PACE)
         self.acc_follower = Follower(
-            self.journal, ACC, acc_home(self.db, self.node), clock, batch=own.journal.batch, on_applied=lambda records: self.mediator.poke()
+            self.journal,
+            ACC,
+            acc_home(self.db, self.node),
+            clock,
+            batch=own.journal.batch,
+            pace=tuning.ACCOUNTING_PACE,
+            on_applied=lambda records: self.mediator.poke(),
         )
         home: BindingHome = RedisBindingHome(self.kv, clock, self.node) if own.redis.url else SqlBindingHome(self.db, clock, self.node)
         self.bindings = Bindings(self.journal, home, clock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from typing import Any, Protocol
@@ -28,6 +29,8 @@ from ngcpd.store.kv_memory import MemoryKeyValue
 from ngcpd.store.kv_redis import RedisKeyValue
 
 log = logs.logger("app")
+COLLECT = (50_000, 10, 20)
+"""Generations of the garbage collector; CPython's own are (700, 10, 10)."""
 HINTS = {
     errno.EADDRINUSE: "; another program has it (ss -lnutp shows which)",
     errno.EADDRNOTAVAIL: "; no interface of this machine has this address, correct network.yml or NGCPD_LISTEN",
@@ -134,6 +137,11 @@ class DaemonService(Service):
         self._starting.addCallbacks(self._started, self._failed)
 
     def _started(self, _: None) -> None:
+        # What was loaded stays: the collector need not look at it again. Calls leave few cycles behind and most objects die without it, so it
+        # comes rarely; each pass over the transactions of the last half minute would hold up the signalling.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*COLLECT)
         ready = os.environ.get("NGCPD_READY_FD", "")
         if ready.isdigit():
             try:

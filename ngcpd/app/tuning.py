@@ -13,6 +13,13 @@ from ngcpd.routing.model import LoopSettings, RoutingSettings
 from ngcpd.sip.stack import Limits, Timers
 from ngcpd.sip.websocket import WebSocketRules
 
+ACCOUNTING_PACE = 0.25
+"""Under load accounting rows go to the database in groups, so many seconds apart. The journal has them at once."""
+MEDIATION_PACE = 0.5
+"""Under load CDRs are made in groups, so many seconds apart."""
+GATHER = 0.005
+"""Commands to the relay process go out so late at most, in seconds; a packet of 20 ms audio is not missed by it."""
+
 
 def timers(settings: Settings) -> Timers:
     sip = settings.ngcpd.sip
@@ -86,6 +93,7 @@ def media(settings: Settings) -> MediaSettings:
         quarantine=own.quarantine,
         window=own.learning_window,
         batch=own.batch,
+        gather=GATHER,
     )
 
 

@@ -17,7 +17,7 @@ from ngcpd.store.kv import KeyValue, KeyValueUnavailable, Lock
 
 log = logger("billing")
 INTERVAL = 10.0
-BATCH = 100
+BATCH = 200
 SOON = 0.05
 LOCK = "mediator"
 LOCK_SECONDS = 60.0
@@ -36,7 +36,15 @@ class Mediator:
     CDR single."""
 
     def __init__(
-        self, db: Database, kv: KeyValue, clock: Clock, *, interval: float = INTERVAL, batch: int = BATCH, period: str = "hour"
+        self,
+        db: Database,
+        kv: KeyValue,
+        clock: Clock,
+        *,
+        interval: float = INTERVAL,
+        batch: int = BATCH,
+        period: str = "hour",
+        pace: float = 0.0,
     ) -> None:
         self._db = db
         self._kv = kv
@@ -45,6 +53,8 @@ class Mediator:
         self._batch = batch
         self._period = period
         self.providers = Providers()
+        self._pace = pace  # seconds from the beginning of one run to the next under load: a run costs more than a call in it
+        self._next = 0.0
         self._timer: Timer | None = None
         self._soon = False
         self._run: Deferred[None] | None = None
@@ -67,7 +77,7 @@ class Mediator:
             self._again = True
         elif not self._soon:
             self._soon = True
-            self._schedule(SOON)
+            self._schedule(self._wait())
 
     def changed(self, changes: Iterable[_Change]) -> None:
         """Subscriber of the change feed: who belongs to whom may be another now."""
@@ -96,8 +106,13 @@ class Mediator:
             self._timer.cancel()
         self._timer = self._clock.call_later(seconds, self._begin)
 
+    def _wait(self) -> float:
+        """Seconds until the run for calls that ended just now."""
+        return max(SOON, self._next - self._clock.monotonic())
+
     def _begin(self) -> None:
         self._timer = None
+        self._next = self._clock.monotonic() + self._pace
         self._soon = self._again = False
         if not self._started or self._run is not None:
             return
@@ -113,7 +128,7 @@ class Mediator:
         self._run = None
         if self._started:
             self._soon = self._again
-            self._schedule(SOON if self._again else self._interval)
+            self._schedule(self._wait() if self._again else self._interval)
 
     async def run(self) -> None:
         """All finished calls there are now, batch by batch. Errbacks StoreUnavailable."""

@@ -83,6 +83,8 @@ class RelayClient:
         self._taken = [0] * len(self.interfaces)
         self._channel: Channel | None = None
         self._number = 0
+        self._queue: list[wire.Command] = []  # what waits for `gather`
+        self._queued: dict[int, int] = {}  # place in it of the last update of each session
         self._unpacker = wire.Unpacker()
         self._started_at = 0.0
         self._unanswered = 0
@@ -122,12 +124,15 @@ class RelayClient:
             done.callback(None)
         else:
             self._stopping = done
+            self._flush()
             self._channel.close()
         return done
 
     def _launch(self) -> None:
         channel = self._spawn()
         self._channel = channel
+        self._queue.clear()
+        self._queued.clear()
         self._unpacker = wire.Unpacker()
         self._started_at = self.clock.monotonic()
         self._unanswered = 0
@@ -142,6 +147,7 @@ class RelayClient:
         self._owed = [0] * len(self.interfaces)
         for index in range(len(self.interfaces)):
             self._refill(index)
+        self._flush()
         self._timers["ping"] = self.clock.call_later(s.ping, self._ping)
 
     def _fail_start(self, reason: str) -> None:
@@ -207,6 +213,13 @@ class RelayClient:
 
     # --------------------------------------------------------------------------------------------------------- commands
     def update(self, update: wire.Update) -> None:
+        """Describe a session. It replaces a description that still waits, unless that one has pairs which the relay must see to free them."""
+        at = self._queued.get(update.sid)
+        if at is not None:
+            waiting = self._queue[at]
+            if isinstance(waiting, wire.Update) and {leg.pid for leg in waiting.legs} <= {leg.pid for leg in update.legs}:
+                self._queue[at] = update
+                return
         self._send(update)
 
     def close(self, sid: int) -> bool:
@@ -215,9 +228,29 @@ class RelayClient:
         return self._channel is not None
 
     def _send(self, command: wire.Command) -> None:
-        if self._channel is not None:
-            self._number += 1
-            self._channel.send(wire.pack(wire.CommandFrame(self._number, command)))
+        if self._channel is None:
+            return
+        queue = self._queue
+        if isinstance(command, wire.Update):
+            self._queued[command.sid] = len(queue)
+        queue.append(command)
+        if self.settings.gather <= 0:
+            self._flush()
+        elif len(queue) == 1:
+            self._timers["gather"] = self.clock.call_later(self.settings.gather, self._flush)
+
+    def _flush(self) -> None:
+        """Send what waits, in one piece."""
+        timer = self._timers.pop("gather", None)
+        if timer is not None:
+            timer.cancel()
+        queue = self._queue
+        if queue and self._channel is not None:
+            first = self._number + 1
+            self._number += len(queue)
+            self._channel.send(b"".join([wire.pack(wire.CommandFrame(n, command)) for n, command in enumerate(queue, first)]))
+        queue.clear()
+        self._queued.clear()
 
     def _ping(self) -> None:
         # Pings are counted, not seconds: a reactor that was stopped itself must not take that for the relay's silence.

@@ -109,6 +109,8 @@ class Loop:
         control_fd = self.control.fileno()
         while self._open:
             wait = self.clock.run_due()
+            if self._out and not self._writing:
+                self._flush()
             events = poll(wait, EVENTS)
             commanded = False
             relay = self.controller.relay
@@ -143,9 +145,8 @@ class Loop:
         self.controller.feed(data)
 
     def _send(self, data: bytes) -> None:
+        """What is said in one turn goes out together at its end."""
         self._out += data
-        if not self._writing:
-            self._flush()
 
     def _flush(self) -> None:
         try:

@@ -50,7 +50,8 @@ class Settings:
     `max_sessions`: sessions with ports at the same time, -1: no limit. `quarantine`: a freed pair is not used again before.
     `window`: how long after the first packet a better source may still replace the learned one. `probation`: how long a source from
     an unexpected host has to send before it is believed. `batch`: calls the relay holds ports ready for. `ping`, `wedged`: the relay
-    process is asked for a sign of life every `ping` and replaced after `wedged` without one.
+    process is asked for a sign of life every `ping` and replaced after `wedged` without one. `gather`: commands to the relay process wait
+    so long for further ones, because each waking of it costs more than the command; 0: none waits.
     """
 
     min_port: int = 30_000
@@ -65,6 +66,7 @@ class Settings:
     batch: int = 64
     ping: float = 1.0
     wedged: float = 5.0
+    gather: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

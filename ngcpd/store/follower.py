@@ -122,6 +122,7 @@ class Follower:
         *,
         batch: int = BATCH,
         delay: float = DELAY,
+        pace: float = 0.0,
         queue: int = QUEUE,
         on_applied: Callable[[Sequence[Record]], None] | None = None,
     ) -> None:
@@ -130,7 +131,9 @@ class Follower:
         self._journal = journal
         self._clock = clock
         self._batch = batch
-        self._delay = delay
+        self._delay = delay  # a record waits so long for further ones after a pause,
+        self._pace = pace  # and under load so long after the batch before: a transaction costs far more than a row
+        self._next = 0.0
         self._limit = queue
         self._on_applied = on_applied
         self._queue: deque[Record] = deque()
@@ -174,7 +177,7 @@ class Follower:
         if len(self._queue) >= self._batch:
             self._wake()
         elif self._timer is None:
-            self._timer = self._clock.call_later(self._delay, self._wake)
+            self._timer = self._clock.call_later(max(self._delay, self._next - self._clock.monotonic()), self._wake)
 
     def passed(self, position: Position) -> bool:
         return self._located and (self._applied >= position or self.idle)
@@ -235,6 +238,7 @@ class Follower:
         await self._locate()
         while not self._stopping:
             if self._queue:
+                await self._gather()
                 await self._carry()
             elif not self._feeding:
                 await self._catch_up()
@@ -294,9 +298,19 @@ class Follower:
     def _beyond(self, records: list[Record], after: Position, end: Position) -> list[Record]:
         return [r for r in records if r.stream == self.stream and after < r.position <= end]
 
+    async def _gather(self) -> None:
+        """Let a small batch grow until it is time for it."""
+        wait = self._next - self._clock.monotonic()
+        if wait > 0 and self._feeding and len(self._queue) < self._batch and not self._drains:
+            pause = self._sleep(None)
+            if self._timer is None:
+                self._timer = self._clock.call_later(wait, self._wake)
+            await pause
+
     async def _carry(self) -> None:
         """One batch: together, or one by one when the home refuses it."""
         self._busy = True
+        self._next = self._clock.monotonic() + self._pace
         batch = [self._queue[i] for i in range(min(self._batch, len(self._queue)))]
         stored = await self._store(batch, batch[-1].position)
         if stored is None:

@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from socket import AF_INET6, inet_ntop
 
 from ngcpd.sip.errors import ParseError
 
@@ -166,6 +167,12 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=4096)
+def canonical_ipv6(text: str) -> str:
+    """The one spelling of an IPv6 address (RFC 5952). ValueError when it is none."""
+    return inet_ntop(AF_INET6, ipaddress.IPv6Address(text).packed)
+
+
 def is_ipv6_reference(text: str) -> bool:
     """True for an IPv6 address in brackets."""
     return text[:1] == "[" and text[-1:] == "]" and is_ipv6(text[1:-1])
@@ -176,6 +183,8 @@ def parse_hostport(text: str, reason: str) -> tuple[str, int | None]:
     if text[:1] == "[":
         close = text.find("]")
         host = text[1:close].lower()
+        if ":::" in host and "." in host:  # RFC 5118 4.10: the grammar of RFC 3261 puts a third colon before an IPv4 part
+            host = host.replace(":::", "::", 1)
         if close < 0 or not is_ipv6(host):
             raise ParseError(reason)
         rest = text[close + 1 :].strip(" \t")

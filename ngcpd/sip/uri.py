@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ngcpd.sip.errors import ParseError as ParseError
-from ngcpd.sip.grammar import format_hostport, parse_hostport
+from ngcpd.sip.grammar import canonical_ipv6, format_hostport, parse_hostport
 
 # What may not stand anywhere in a URI. More than RFC 3261 forbids is let through on purpose: phones send `#`, `[` and the like unescaped.
 _FORBIDDEN = re.compile(r"[^\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]")
@@ -57,7 +57,7 @@ class Uri:
     """One URI. Not changed after construction (`replace` makes another), so that `str` can give back exactly the text that was parsed.
 
     `scheme` is "sip", "sips" or "tel". `user` is the raw, escaped text, "" when absent; of a tel URI it is the number. `password`: None when absent.
-    `host` is in lower case, an IPv6 address stands without brackets; "" in a tel URI. `port` is None when absent. `params` have lower-case
+    `host` is in lower case, an IPv6 address stands without brackets and in its one spelling (RFC 5954 4.2); "" in a tel URI. `port` is None when absent. `params` have lower-case
     names and raw values, None for a parameter without "=". `headers` is the raw text behind "?".
     """
 
@@ -118,6 +118,8 @@ class Uri:
             params = _read_params(rest[semicolon + 1 :])
             rest = rest[:semicolon]
         host, port = parse_hostport(rest, _REASON)
+        if ":" in host:
+            host = canonical_ipv6(host)
         return cls(scheme, user, password, host, port, params, headers, text)
 
     @classmethod

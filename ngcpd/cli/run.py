@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ngcpd import __version__
@@ -119,6 +121,28 @@ def guide(loaded: Loaded, accounts: list[DemoAccount]) -> str:
     return "\n".join(lines)
 
 
+@contextmanager
+def alone_on_terminal() -> Iterator[None]:
+    """Ctrl-C reaches this process only, not the `make` that started it, which would report an interrupt where the daemon stops in good order."""
+    try:
+        before = os.tcgetpgrp(0)
+    except OSError:  # no terminal
+        yield
+        return
+    old = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    try:
+        if before == os.getpgrp() != os.getpid():
+            os.setpgid(0, 0)
+            os.tcsetpgrp(0, os.getpgrp())
+        yield
+    finally:
+        try:
+            os.tcsetpgrp(0, before)
+        except OSError:
+            pass  # the terminal is gone
+        signal.signal(signal.SIGTTOU, old)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(
@@ -144,7 +168,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (StoreError, OSError) as error:
         exits.say(f"cannot start: {error}")
         return exits.FAILED
-    return daemon(["--config-dir", loaded.directory])
+    with alone_on_terminal():
+        return daemon(["--config-dir", loaded.directory])
 
 
 if __name__ == "__main__":

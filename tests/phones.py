@@ -241,6 +241,8 @@ class Phone:
         self.password = password
         self.server = server
         self.address = address
+        self.party = address[0]
+        """Whose it is: a proxy in front of a phone may see what that phone may."""
         self.host_port = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
         self.from_value = f"<sip:{user}@{domain}>"
         self.inbox: deque[Msg] = deque()

@@ -137,7 +137,7 @@ def check(world: World, *, open_media: bool = False) -> None:
     phones = list(world.phones.values())
     made = {id(p): _tags_made(p) for p in phones}
     for phone in phones:
-        others = [q for q in phones if q.address[0] != phone.address[0]]
+        others = [q for q in phones if q.party != phone.party]
         foreign_tags = set().union(*(made[id(q)] for q in others)) - made[id(phone)] if others else set()
         finals: dict[str, set[tuple[int, str]]] = {}
         numbers: dict[tuple[str, str, str], tuple[int, str]] = {}

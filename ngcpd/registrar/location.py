@@ -28,6 +28,7 @@ log = logger("registrar")
 SWEEP_ROUND = 30.0
 """Seconds in which the sweep has looked at everybody."""
 SWEEP_SHARDS = 10
+STORED_AT_ONCE = 200
 
 
 class NotStored(Exception):
@@ -44,6 +45,9 @@ class Durable(Protocol):
         """Raises `JournalFull`."""
 
     def load_all(self) -> Deferred[list[Binding]]: ...
+
+    def drain(self, timeout: float) -> Deferred[bool]:
+        """Fires when all changes are in the home, with False when that takes longer than `timeout` seconds."""
 
 
 class Audience(Protocol):
@@ -279,6 +283,28 @@ class Location:
             own = [b for b in self.table.get(subscriber_id) if b.node == self.node]
             taken = {b.ruid for b in own}
             self.table.replace(subscriber_id, (*own, *(b for b in theirs.get(subscriber_id, ()) if b.ruid not in taken)))
+
+    def store_again(self, found: Iterable[Binding]) -> Deferred[int]:
+        """Store this node's bindings that the home, where `found` was read, has lost; how many. In small parts: they may be many."""
+        there = {b.ruid for b in found}
+        now = self._clock.time()
+        lost = [b for b in self.table if b.node == self.node and b.ruid not in there and b.live(now)]
+        done: Deferred[int] = Deferred()
+        self._store_part(lost, 0, done)
+        return done
+
+    def _store_part(self, lost: Sequence[Binding], start: int, done: Deferred[int]) -> None:
+        try:
+            for b in lost[start : start + STORED_AT_ONCE]:
+                if any(b is now for now in self.table.get(b.subscriber_id)):
+                    self._durable.put(b)
+        except JournalFull as error:
+            log.limited("again", 60.0, "bindings that the home lost cannot be stored again", why=str(error))
+            start = len(lost)
+        if start + STORED_AT_ONCE < len(lost):
+            self._clock.call_later(0.01, self._store_part, lost, start + STORED_AT_ONCE, done)
+        else:
+            done.callback(len(lost))
 
     def _flow_closed(self, flow: Flow) -> None:
         self._flows.pop(flow.id, None)

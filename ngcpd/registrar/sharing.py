@@ -1,7 +1,8 @@
 """Bindings in a cluster: each node tells the others of its changes on channel `binding` and takes over theirs.
 
 A notice carries the changed bindings whole. Notices of one run of a node are numbered; when one is missing, the bindings of the other nodes are
-read again from their home.
+read again from their home. After an outage of the key-value store each node reads them, stores again what the home has lost of its own, and leaves
+out a number, so that the others read once more.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from ngcpd.registrar.location import Durable, Location
@@ -18,6 +20,8 @@ from ngcpd.store.kv import KeyValue, KeyValueUnavailable, Subscription
 
 log = logger("registrar")
 CHANNEL = "binding"
+PATIENCE = 30.0
+"""Seconds that the home may take to get what an outage held up."""
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -50,7 +54,7 @@ class Sharing:
         self._again = False
 
     def start(self) -> None:
-        self._subscription = self._kv.subscribe(CHANNEL, self._notice)
+        self._subscription = self._kv.subscribe(CHANNEL, self._notice, self._back)
         self._location.audience = self
 
     def stop(self) -> None:
@@ -63,6 +67,21 @@ class Sharing:
         self._seq += 1
         notice = Notice(self._location.node, self._run, self._seq, subscriber_id, tuple(new), tuple(b.ruid for b in gone))
         self._kv.publish(CHANNEL, _encode(notice).decode()).addErrback(self._unsent)
+
+    def _back(self) -> None:
+        """The key-value store is there again."""
+        Deferred.fromCoroutine(self._after_outage()).addErrback(self._unread)
+
+    async def _after_outage(self) -> None:
+        found = await self._durable.load_all()
+        lost = await self._location.store_again(found)
+        if lost:
+            log.warning("the home has lost registrations of this node, they are stored again", bindings=lost)
+        else:
+            self.read_again()
+        await self._durable.drain(PATIENCE)
+        self._seq += 1
+        self.changed(0, (), ())
 
     def _unsent(self, failure: Failure) -> None:
         if isinstance(failure.value, KeyValueUnavailable):

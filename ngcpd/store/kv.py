@@ -89,8 +89,9 @@ class KeyValue(Protocol):
     def publish(self, channel: str, message: str) -> Deferred[None]:
         """Tell all subscribers of all processes. Not kept for those that are away."""
 
-    def subscribe(self, channel: str, fn: Callable[[str], None]) -> Subscription:
-        """Call `fn(message)` for each message from now on; after an outage again by itself (messages of the outage are lost)."""
+    def subscribe(self, channel: str, fn: Callable[[str], None], again: Callable[[], None] | None = None) -> Subscription:
+        """Call `fn(message)` for each message from now on; after an outage again by itself. Messages of the outage are lost: `again()` is called
+        when it is over and messages come once more."""
 
     def close(self) -> Deferred[None]:
         """Drop connections and subscriptions; later commands errback `KeyValueUnavailable`."""

@@ -253,7 +253,7 @@ class MemoryKeyValue:
         except Exception as e:  # noqa: BLE001 - one subscriber's mistake must not stop the others
             log.error("subscriber failed", channel=sub.channel, error=repr(e))
 
-    def subscribe(self, channel: str, fn: Callable[[str], None]) -> Subscription:
+    def subscribe(self, channel: str, fn: Callable[[str], None], again: Callable[[], None] | None = None) -> Subscription:
         sub = _Subscription(self, channel, fn)
         self._channels.setdefault(channel, []).append(sub)
         return sub

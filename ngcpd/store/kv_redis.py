@@ -44,11 +44,13 @@ def _text(value: object) -> str:
 
 
 class _Subscription:
-    def __init__(self, owner: RedisKeyValue, channel: str, fn: Callable[[str], None]) -> None:
+    def __init__(self, owner: RedisKeyValue, channel: str, fn: Callable[[str], None], again: Callable[[], None] | None) -> None:
         self._owner = owner
         self.channel = channel
         self.fn = fn
+        self.again = again
         self.open = True
+        self.heard = False  # messages have come, or could have
 
     def close(self) -> None:
         if self.open:
@@ -343,16 +345,18 @@ class RedisKeyValue:
     def publish(self, channel: str, message: str) -> Deferred[None]:
         return self._command("PUBLISH", channel, message).addCallback(lambda _: None)
 
-    def subscribe(self, channel: str, fn: Callable[[str], None]) -> Subscription:
-        sub = _Subscription(self, channel, fn)
+    def subscribe(self, channel: str, fn: Callable[[str], None], again: Callable[[], None] | None = None) -> Subscription:
+        sub = _Subscription(self, channel, fn, again)
         if self._closed:
             sub.open = False
             return sub
         first = channel not in self._channels
         self._channels.setdefault(channel, []).append(sub)
         self._messages.open()
-        if first and self._messages.protocol is not None:
-            self._quiet(self._messages.protocol.subscribe(channel))
+        if self._messages.protocol is not None:
+            sub.heard = True
+            if first:
+                self._quiet(self._messages.protocol.subscribe(channel))
         return sub
 
     def _unsubscribe(self, sub: _Subscription) -> None:
@@ -364,9 +368,20 @@ class RedisKeyValue:
 
     def _resubscribe(self, protocol: Any) -> None:
         for channel in self._channels:
-            self._quiet(protocol.subscribe(channel))
+            self._quiet(protocol.subscribe(channel).addCallback(lambda _, name=channel: self._subscribed(name)))
         if self._ping is None:
             self._ping = self._clock.call_later(PING, self._pinged)
+
+    def _subscribed(self, channel: str) -> None:
+        """The server has taken the subscription; after an outage its owners are told that they may have missed something."""
+        for sub in self._channels.get(channel, [])[:]:
+            before, sub.heard = sub.heard, True
+            if not before or sub.again is None or not sub.open:
+                continue
+            try:
+                sub.again()
+            except Exception as e:  # noqa: BLE001 - as in _deliver
+                log.error("subscriber failed", channel=channel, error=repr(e))
 
     def _pinged(self) -> None:
         """A subscriber only listens: without this it would not learn that the server is gone without a word."""

@@ -279,8 +279,9 @@ def own_redis() -> Any:
 async def test_redis_outage(own_redis: Redis) -> None:
     kv = RedisKeyValue(reactor, RealTime(), SeededRng(), own_redis.url, timeout=1.0)
     heard: list[str] = []
+    again: list[None] = []
     with captured() as lines:
-        kv.subscribe("news", heard.append)
+        kv.subscribe("news", heard.append, lambda: again.append(None))
         await kv.set("a", "1")
 
         async def heard_again() -> None:
@@ -296,7 +297,8 @@ async def test_redis_outage(own_redis: Redis) -> None:
             raise AssertionError("subscription not re-established")
 
         await heard_again()
-        for _ in range(2):
+        assert not again
+        for n in range(2):
             pending = kv.get("a")
             own_redis.stop()
             await until(lambda: not kv.available)
@@ -307,6 +309,7 @@ async def test_redis_outage(own_redis: Redis) -> None:
             own_redis.start()
             await until(lambda: kv.available)
             await heard_again()
+            assert len(again) == n + 1
             assert await kv.get("a") is None
             await kv.set("a", "2")
         await kv.close()

@@ -164,7 +164,8 @@ class Daemon:
         self.keepalive.start()
         await self.media.start()
         self.accounting.start()
-        self.mediator.start()
+        if self.loaded.settings.mediator.enabled:
+            self.mediator.start()
         self._purge = self.world.clock.call_later(PURGE, self._purge_bindings)
         self.stack.handler = self.edge
         self._running = True

@@ -32,6 +32,7 @@ IN_USE = frozenset(
         "kamailio.proxy.nonce_expire",
         "kamailio.proxy.tm.fr_inv_timer",
         "kamailio.proxy.tm.fr_timer",
+        "mediator.enabled",
         "mediator.interval",
         "ngcpd.calls.shutdown_timeout",
         "ngcpd.calls.traces",

@@ -146,3 +146,13 @@ def test_following_cdrs(world: World, run: Operator) -> None:
     call.ack(a.take(480))
     world.run(3.0)
     assert len(seen) == 2
+
+
+def test_the_mediator_can_be_switched_off() -> None:
+    world = World("mediator:\n  enabled: 'no'\n")
+    a = world.registered(1002)
+    call = a.call("sip:testuser1003@spce.test", world.run)
+    call.ack(a.take(480))
+    world.run(30.0)
+    assert world.cdrs() == [] and [r["sip_code"] for r in world.accs()] == ["480"]
+    world.end()

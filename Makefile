@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 LISTEN ?= 127.0.0.1
 
-.PHONY: help run test lint unit fresh bench clean deps-run deps-test
+.PHONY: help run test lint unit fresh bench clean deps-run deps-test fuzz
 
 help:
 	@echo "make run [LISTEN=ADDRESS]  install what is missing, start the daemon in the foreground with a demo domain"
 	@echo "make test                  install what the tests need, lint, run all tests"
 	@echo "make lint                  ruff, mypy --strict, layers, house rules"
+	@echo "make fuzz [MINUTES=10]     hostile input: coverage-guided fuzzers and generated messages, findings kept as regression files"
 	@echo "make fresh                 repeat the README's words in a fresh Debian 12 chroot (root)"
 	@echo "make clean                 remove the virtual environment and caches (keeps ./var)"
 
@@ -38,6 +39,12 @@ unit: deps-test
 	$(BIN)/pytest -q
 
 test: lint unit
+
+$(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.test
+	@scripts/setup fuzz
+
+fuzz: deps-test $(VENV)/.fuzz
+	$(BIN)/python -m fuzz.run $(MINUTES)
 
 fresh:
 	scripts/fresh

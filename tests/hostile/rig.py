@@ -260,7 +260,7 @@ class Rig:
         self.forget(*self.world.phones.values())
         self.answers.clear()
         self.answers6.clear()
-        assert self.world.idle() == {}, self.world.idle()
+        assert self.world.idle() == {}, (self.world.idle(), self.world.daemon.calls.active())
 
     @staticmethod
     def forget(*phones: Phone) -> None:

@@ -20,7 +20,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from ngcpd.sip.framing import KEEPALIVE, Keepalive
+from ngcpd.sip.framing import KEEPALIVE, Keepalive, is_keepalive
 
 OPENING: Final = b"GET /"
 """How a handshake begins; no SIP request does, for a SIP Request-URI has a scheme."""
@@ -28,11 +28,10 @@ MAX_HANDSHAKE: Final = 8192
 SLICE: Final = 4096
 """The library reads all it is fed at once; fed by slices, a flood of tiny frames is noticed after the first of them."""
 MAX_CONTROL: Final = 64
-"""Control frames and blank messages in what came at once."""
+"""Control frames, and messages too short to be one, in what came at once."""
 MAX_FRAGMENTS: Final = 128
 """Frames of one message."""
 _SUBPROTOCOL: Final = Subprotocol("sip")
-_BLANK: Final = b"\r\n\0 \t"
 
 _silent = logging.getLogger("ngcpd.sip.websocket.library")  # what it would say, `WebSocketSession.trouble` says
 _silent.propagate = False
@@ -174,11 +173,11 @@ class WebSocketSession:
             whole = bytes(frame.data)
         if self._text and not whole.isascii() and not is_utf8(whole):
             self._fail(CloseCode.INVALID_DATA, "text that is not UTF-8")
-        elif whole.strip(_BLANK):
+        elif not is_keepalive(whole):
             out.append(whole)
         else:
             self._tiny()
-            if b"\r\n\r\n" in whole:
+            if b"\r\n\r\n" in whole and not whole.strip(b"\r\n"):
                 out.append(KEEPALIVE)
 
     def _tiny(self) -> None:

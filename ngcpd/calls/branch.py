@@ -33,6 +33,7 @@ class BranchLeg:
         "code",
         "ended",
         "final",
+        "hop",
         "local_tag",
         "open",
         "pairs",
@@ -50,7 +51,8 @@ class BranchLeg:
         self.side = side
         self.local_tag = call.calls.rng.token(6)
         self.request: Request | None = None
-        self.tx: ClientTransaction | None = None
+        self.tx: ClientTransaction | None = None  # while the branch is open
+        self.hop: Hop | None = None  # that answered last
         self.pairs: dict[str, Pair] = {}
         self.ended: dict[str, Dialog] = {}
         self.refused: dict[str, tuple[bytes, list[Hop]]] = {}
@@ -125,6 +127,7 @@ class BranchLeg:
         status = response.status
         if status == 100:
             return
+        self.hop = tx.hop
         try:
             if status < 200:
                 self._provisional(response)
@@ -174,7 +177,7 @@ class BranchLeg:
             self._refuse(response)
             self._refused_media(error)
             return
-        self.open = False
+        self._close()
         if not call.answered(self, pair, response, body):
             self._refuse(response)
 
@@ -206,10 +209,10 @@ class BranchLeg:
 
     def _dialog(self, response: Response) -> Dialog:
         """Our end of the dialog that `response` makes; its route set and target are still to be taken from it (`accept`)."""
-        assert self.request is not None and self.tx is not None
+        hop = self.hop
+        assert self.request is not None and hop is not None
         spec = self.spec
         call = self.call
-        hop = self.tx.hop
         dialog = Dialog.uac(call.calls.stack.endpoint, call.me, self.request, response)
         dialog.received = spec.received
         dialog.transport = hop.transport
@@ -282,8 +285,12 @@ class BranchLeg:
             if pair is not but:
                 self._end_pair(tag)
 
-    def _ended(self, code: int, reason: str, response: Response | None = None) -> None:
+    def _close(self) -> None:
         self.open = False
+        self.tx = None  # it refers to this branch as long as answers may come
+
+    def _ended(self, code: int, reason: str, response: Response | None = None) -> None:
+        self._close()
         self.code = code
         self.reason = reason
         self.final = response

@@ -264,7 +264,7 @@ class Call:
 
 
 def _heard_from(branch: BranchLeg) -> Address | None:
-    return branch.tx.hop.remote if branch.tx is not None else None
+    return branch.hop.remote if branch.hop is not None else None
 
 
 def _failure(response: Response) -> tuple[Fields, bytes]:

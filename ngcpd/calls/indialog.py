@@ -239,12 +239,14 @@ class Relay:
 
     def _over(self) -> None:
         self.done = True
+        self.client = None  # it refers to this relay as long as answers may come
         if self in self.pair.relays:
             self.pair.relays.remove(self)
 
     def abandon(self) -> None:
         """The pair ends: nobody waits for the far end's answer any more."""
+        client = self.client
         self._over()
         self._answer(487 if self.method == "INVITE" else 481, "", [], b"")
-        if self.client is not None and self.method == "INVITE":
-            self.client.cancel()
+        if client is not None and self.method == "INVITE":
+            client.cancel()

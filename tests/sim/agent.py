@@ -167,6 +167,8 @@ class Ua:
         self.reg_id = f"r-{number}-0@{host}"
         self.reg_seq = 0
         self.refresh: Any = None
+        self.registering = False
+        self.wanted: tuple[int | None, str] | None = None
         self.bound: dict[str, tuple[float, float]] = {}
         """Contact -> bound surely until, possibly until (simulated seconds)."""
         self.unsure: set[str] = set()
@@ -280,11 +282,15 @@ class Ua:
     # ------------------------------------------------------------------------------------------------------ registration
     def register(self, expires: int | None = None, old: str = "") -> None:
         """Register the present contact; `old` is a contact to be taken out in the same request."""
+        if self.registering:  # not before the one before it has an answer (RFC 3261 10.2)
+            self.wanted = (expires, old)
+            return
         if self.refresh is not None:
             self.refresh.cancel()
             self.refresh = None
         if not self.online or not self.run.busy:
             return
+        self.registering = True
         wanted = self.rng.choice((60, 90, 180, 600)) if expires is None else expires
         self._register(wanted, old, "", 2)
 
@@ -303,19 +309,25 @@ class Ua:
         sent = self.run.clock.now
 
         def answered(status: int, m: In | None) -> None:
-            if 100 < status < 200:
+            if 100 <= status < 200:
                 return
+            self.registering = False
             if m is None:
                 self._again_later(10.0)
             elif status == 401 and tries:
                 bad = self.run.p.wrong_password and self.rng.random() < self.run.p.wrong_password
                 password = "wrong" if bad else self.password
                 answer = digest(m.h["WWW-Authenticate"], self.user, password, "REGISTER", f"sip:{self.domain}")
+                self.registering = True
                 self._register(expires, old, answer, tries - 1)
+                return
             elif status == 200:
                 self._registered(m, contact, old, expires, sent)
             else:
                 self._again_later(5.0)
+            if self.wanted is not None:
+                wanted, self.wanted = self.wanted, None
+                self.register(*wanted)
 
         Client(self, "REGISTER", branch, data, answered)
 

@@ -57,7 +57,7 @@ def callee_legs(run: Run) -> dict[str, list[Leg]]:
 def calm(run: Run, call: Call, callees: list[Leg]) -> bool:
     """Nothing happened to any party that would excuse a difference."""
     legs = [*call.legs.values(), *callees]
-    end = max([call.started + 60.0, *(leg.down for leg in legs)])
+    end = max([call.started + 60.0, call.finished, *(leg.down for leg in legs)])
     return not any(hurt(run, ua, call.started, end) for ua in {call.ua, *(leg.ua for leg in legs)})
 
 
@@ -81,16 +81,18 @@ def _check_calm(run: Run, call: Call, theirs: list[Leg]) -> None:
     if not call.codes or call.codes[-1] == 0:
         run.fault(f"caller of {base} was left without a final response: {call.codes}")
     ours = list(call.legs.values())
+    mine = ours[0] if ours else None
+    good = [leg for leg in theirs if mine is not None and leg.up <= mine.up and leg.down >= mine.up - 1.0]
     for leg in (*ours, *theirs):
-        if leg.how not in ("bye-in", "bye-200"):
+        fine = leg.how in ("bye-in", "bye-200") or (leg.how == "481" and _crossed(leg, theirs if leg in ours else ours))
+        # A device whose answer nobody wanted is sent a BYE; its own, which crosses that one, finds no dialog any more.
+        if not fine and not (leg.how == "bye-481" and leg.role == "callee" and len(theirs) > len(ours) and leg.down - leg.up < 40):
             run.fault(f"ended the wrong way: {leg}")
-    if not ours:
+    if mine is None:
         for leg in theirs:
             if leg.down - leg.up > 40:
                 run.fault(f"callee kept a call that the caller never had: {leg}")
         return
-    mine = ours[0]
-    good = [leg for leg in theirs if leg.up <= mine.up and leg.down >= mine.up - 1.0]
     if not good:
         run.fault(f"caller has a call that no callee answered: {mine} {theirs}")
     elif min(abs(leg.down - mine.down) for leg in good) > 36.0:
@@ -98,6 +100,11 @@ def _check_calm(run: Run, call: Call, theirs: list[Leg]) -> None:
     late = [leg for leg in theirs if leg.down > mine.down + 36.0]
     if late:
         run.fault(f"callee outlived the call: {mine} {late}")
+
+
+def _crossed(leg: Leg, others: list[Leg]) -> bool:
+    """A request was answered 481 because the call was ending: from the other side, or by the platform."""
+    return any(other.up >= 0 and max(other.sent_bye, other.down - 33.0) <= leg.down for other in others)
 
 
 # ----------------------------------------------------------------------------------------------------------------- records
@@ -183,10 +190,14 @@ def _check_cdr(run: Run, call: Call, theirs: list[Leg], rows: list[dict[str, Any
     if start > mine.up + NEAR or (theirs and start < min(leg.up for leg in theirs) - NEAR):
         run.fault(f"{what}: started out of bounds, {mine} {theirs}")
     ends = [leg.sent_bye for leg in (mine, *theirs) if leg.sent_bye >= 0]
+    if call.early_bye_at >= 0:
+        ends.append(call.early_bye_at)
     lower = min(ends, default=start)
+    if any(leg.how == "bye-in" and leg.down < lower for leg in (mine, *theirs)):
+        lower = start  # the platform ended it
     deaths = [d - epoch for d in run.platform.deaths if d - epoch >= start - NEAR]
-    if deaths and deaths[0] < lower:
-        lower = deaths[0] - 1.2
+    if deaths:
+        lower = min(lower, deaths[0] - 1.2)
     if run.full:  # the sign of life and the end of the call may not have been written
         lower = start
     if end < min(lower, mine.down) - NEAR and end > start + NEAR:

@@ -218,6 +218,7 @@ class Platform:
     def stop(self, again: bool) -> None:
         """In good order."""
         self.stopping = True
+        self.deaths.append(self.run.clock.time())
         life = self.life
 
         def stopped(_: object) -> None:
@@ -226,7 +227,6 @@ class Platform:
             self.ready = False
             if not again:
                 return
-            self.deaths.append(self.run.clock.time())
             self._gone()
             self.run.clock.call_later(1.0, self.start)
 

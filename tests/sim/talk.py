@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tests.sim.agent import Client, Server, Ua
-from tests.sim.wire import In, digest, request, sdp, tag
+from tests.sim.wire import In, digest, request, response, sdp, tag
 
 if TYPE_CHECKING:
     from tests.sim.run import Run
@@ -264,7 +264,7 @@ class Call:
     """A caller's attempt: one Call-ID, one INVITE or two (challenge). `finals`: its final status codes in order, 0 for none."""
 
     __slots__ = ("auth", "base", "cancel_at", "cancelled", "client", "codes", "early", "gone", "late", "legs", "lseq", "me", "pracked", "reliable")
-    __slots__ += ("started", "target", "ua", "uri", "wrong", "never_prack", "given_up")
+    __slots__ += ("started", "target", "ua", "uri", "wrong", "never_prack", "given_up", "finished", "early_bye_at")
 
     def __init__(self, ua: Ua, target: str, call_id: str) -> None:
         run = ua.run
@@ -286,6 +286,8 @@ class Call:
         self.cancelled = False
         self.gone = False
         self.given_up = False
+        self.finished = 0.0
+        self.early_bye_at = -1.0
         self.started = run.clock.now
         self.client: Client
         run.calls[call_id] = self
@@ -333,6 +335,7 @@ class Call:
 
     def early_bye(self) -> None:
         """Ends each early dialog (RFC 3261 15.1.1)."""
+        self.early_bye_at = self.ua.run.clock.now
         for to, target in list(self.early.items()):
             self.lseq += 1
             ua = self.ua
@@ -341,6 +344,8 @@ class Call:
             Client(ua, "BYE", branch, data, lambda status, m: None)
 
     def answered(self, status: int, m: In | None) -> None:
+        if not 0 < status < 200:
+            self.finished = self.ua.run.clock.now
         if m is None:
             self.codes.append(0)
             self.given_up = True
@@ -400,7 +405,7 @@ class Call:
 class Ringing:
     """The callee's side of one INVITE."""
 
-    __slots__ = ("code", "legs", "plan", "rseq", "server", "tags", "ua", "waiting", "winner")
+    __slots__ = ("code", "legs", "plan", "rseq", "server", "tags", "ua", "waiting")
 
     def __init__(self, ua: Ua, m: In) -> None:
         run = ua.run
@@ -411,7 +416,6 @@ class Ringing:
         self.legs: dict[str, Leg] = {}
         self.rseq = 0
         self.waiting: Any = None
-        self.winner = ""
         what = rng.random()
         p = run.p
         self.plan = "answer" if what < p.answer else "reject" if what < p.answer + p.reject else "ring" if what < 0.98 else "ignore"
@@ -493,22 +497,37 @@ class Ringing:
         leg = self.leg(to_tag)
         server = self.server
         leg.server = server
-        again = server.final
-        server.reply(200, to_tag, f"Contact: <{self.ua.contact}>\r\n", sdp(self.ua.host, 20000))
-        if not again:
+        more = f"Contact: <{self.ua.contact}>\r\n"
+        leg.offered = bool(server.final)
+        leg.server = None if leg.offered else server
+        if leg.offered:
+            self._fork(leg, response(server.message, 200, to_tag, more, sdp(self.ua.host, 20000)), 0.5)
+        else:
             server.fn_noack = self.noack
-            self.winner = to_tag
+            server.reply(200, to_tag, more, sdp(self.ua.host, 20000))
         leg.established()
-        leg.offered = bool(again)
         self.ua.run.counts["accepted"] += 1
+
+    def _fork(self, leg: Leg, data: bytes, wait: float) -> None:
+        """A second 2xx is repeated by the device behind the fork that sent it."""
+        if leg.acked >= 0 or leg.state == "over":
+            return
+        if self.ua.run.clock.now > leg.up + 32 > 32:
+            self._unacked(leg)
+            return
+        self.ua.send(data)
+        self.ua.run.clock.call_later(wait, self._fork, leg, data, min(wait * 2, 4.0))
 
     def noack(self) -> None:
         for leg in self.legs.values():
-            if leg.state == "up" and leg.acked < 0:
-                leg.how = "no ACK"
-                leg.acked = self.ua.run.clock.now
-                self.ua.run.unacked.append(leg)
-                leg.bye()
+            if not leg.offered:
+                self._unacked(leg)
+
+    def _unacked(self, leg: Leg) -> None:
+        if leg.state == "up" and leg.acked < 0:
+            leg.acked = self.ua.run.clock.now
+            self.ua.run.unacked.append(leg)
+            leg.bye()
 
     def cancelled(self) -> None:
         self.pracked()

@@ -12,7 +12,11 @@ from ngcpd.store.credentials import Argon, Vault
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Settings of the operator (`www_admin.security.*`, `ossbss.provisioning.*`); the defaults are those of the spec."""
+    """Settings of the operator (`www_admin.security.*`, `ossbss.provisioning.*`); the defaults are those of the spec.
+
+    `profile_sets_reseller_edit`: resellers may change subscriber profiles. `legacy_show_passwords`: show passwords without the right, as older
+    products did. `single_as_object`: a collection of one shows an object and not an array. `max_rows`: the longest page, 0 = any.
+    """
 
     password_min_length: int = 6
     password_max_length: int = 40
@@ -24,6 +28,10 @@ class Rules:
     password_web_autogenerate: bool = False
     auto_allow_cli: bool = True
     auto_sync_cli: bool = True
+    profile_sets_reseller_edit: bool = True
+    legacy_show_passwords: bool = False
+    single_as_object: bool = True
+    max_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

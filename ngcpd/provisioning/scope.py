@@ -68,14 +68,14 @@ def customers(conn: sa.Connection, ids: set[int]) -> dict[int, Customer]:
     living = (subscriber.c.contract_id.in_(ids), subscriber.c.status != "terminated")
     counted = sa.select(subscriber.c.contract_id, sa.func.count().label("living")).where(*living).group_by(subscriber.c.contract_id)
     counts: dict[int, int] = {row.contract_id: row.living for row in conn.execute(counted)}
-    prepaid = _prepaid(conn, ids)
+    paid = prepaid(conn, ids)
     return {
-        row.id: Customer(row.id, row.reseller_id, row.external_id, row.max_subscribers, counts.get(row.id, 0), prepaid.get(row.id, False))
+        row.id: Customer(row.id, row.reseller_id, row.external_id, row.max_subscribers, counts.get(row.id, 0), paid.get(row.id, False))
         for row in rows
     }
 
 
-def _prepaid(conn: sa.Connection, ids: set[int]) -> dict[int, bool]:
+def prepaid(conn: sa.Connection, ids: set[int]) -> dict[int, bool]:
     """Whether the billing profile in force is prepaid (billing 3.3: latest start wins, none is earliest, then the highest id)."""
     at = now(conn)
     mapping = billing_mapping.c

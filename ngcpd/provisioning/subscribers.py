@@ -17,11 +17,27 @@ from ngcpd.provisioning.scope import Customer, customers, domains, events, profi
 from ngcpd.store import changes
 from ngcpd.store.credentials import digest_hashes, random_password
 from ngcpd.store.db import insert, now
+from ngcpd.store.tables import features
 from ngcpd.store.tables.identity import subscriber, trusted_source
 from ngcpd.store.tables.preferences import allowed_ip, preference_value
 from ngcpd.store.tables.tenancy import contact, contract
 
 LOCK_LEVELS = range(6)
+OWNED = (
+    features.cf_mapping,
+    features.cf_destination_set,
+    features.cf_time_set,
+    features.speed_dial,
+    features.reminder,
+    features.voicemail_box,
+    features.auto_attendant_choice,
+    features.fax_settings,
+    features.fax_destination,
+    features.calling_card_map,
+    trusted_source,
+    allowed_ip,
+)
+"""Tables whose rows go with their subscriber."""
 GLOBAL_LOCK = 4
 
 
@@ -69,7 +85,7 @@ def create_subscriber(conn: sa.Connection, env: Env, new: NewSubscriber) -> Crea
 def create_subscribers(conn: sa.Connection, env: Env, items: Sequence[NewSubscriber]) -> list[Created]:
     """Many at once, all or none, in a number of statements that does not grow with theirs.
 
-    Each gets its uuid, credentials, numbers, and the preferences `account_id`, `ext_*`, `cc`, `ac`, `cli`, `allowed_clis`, `prepaid`,
+    Each gets its uuid, credentials, numbers, a voice box, and the preferences `account_id`, `ext_*`, `cc`, `ac`, `cli`, `allowed_clis`, `prepaid`,
     `display_name`, a lock when `status` is locked, and the defaults of its level.
     """
     if not items:
@@ -109,16 +125,18 @@ def create_subscribers(conn: sa.Connection, env: Env, items: Sequence[NewSubscri
         for row in _values(conn, env, done.id, _preferences(env, item, owners[item.customer_id]))
     ]
     conn.execute(sa.insert(preference_value), values)
+    _voice_boxes(conn, env, result)
     starts = [(d.id, owners[i.customer_id].reseller_id, r["profile_id"]) for i, d, r in zip(items, result, rows, strict=True)]
     events(conn, env, [("start_profile", who, where, None, str(what)) for who, where, what in starts if what is not None])
     changes.note_all(conn, (("subscriber", done.id) for done in result))
     return result
 
 
-def set_password(conn: sa.Connection, env: Env, *, subscriber_id: int, password: str) -> None:
-    """A new SIP password."""
+def set_password(conn: sa.Connection, env: Env, *, subscriber_id: int, password: str, checked: bool = False) -> None:
+    """A new SIP password. `checked`: it is the old one or was checked before, no rule applies."""
     who = numbers.living(conn, subscriber_id)
-    check.password("password", password, env.rules)
+    if not checked:
+        check.password("password", password, env.rules)
     conn.execute(
         sa.update(subscriber)
         .where(subscriber.c.id == subscriber_id)
@@ -170,8 +188,8 @@ def terminate_subscriber(conn: sa.Connection, env: Env, *, subscriber_id: int) -
     who = numbers.living(conn, subscriber_id)
     numbers.release(conn, numbers.of(conn, subscriber_id))
     conn.execute(sa.delete(preference_value).where(preference_value.c.level == "usr", preference_value.c.owner_id == subscriber_id))
-    conn.execute(sa.delete(allowed_ip).where(allowed_ip.c.subscriber_id == subscriber_id))
-    conn.execute(sa.delete(trusted_source).where(trusted_source.c.subscriber_id == subscriber_id))
+    for table in OWNED:
+        conn.execute(sa.delete(table).where(table.c.subscriber_id == subscriber_id))
     at = now(conn)
     gone = dict.fromkeys(("live_name", "sip_password_enc", "ha1", "ha1b", "ha1_sha256", "webusername", "webpassword_hash"))
     conn.execute(
@@ -264,6 +282,12 @@ def _preferences(env: Env, item: NewSubscriber, owner: Customer) -> dict[str, li
     if shown:
         found["display_name"] = [shown]
     return found | numbers.preferences(env, item.number, item.aliases)
+
+
+def _voice_boxes(conn: sa.Connection, env: Env, created: Sequence[Created]) -> None:
+    at = now(conn)
+    rows = [{"subscriber_id": c.id, "pin": f"{env.rng.below(10_000):04d}", "created_at": at, "modified_at": at} for c in created]
+    conn.execute(sa.insert(features.voicemail_box), rows)
 
 
 def _values(conn: sa.Connection, env: Env, subscriber_id: int, found: dict[str, list[str]]) -> list[dict[str, Any]]:

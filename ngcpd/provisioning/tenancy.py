@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from ngcpd.provisioning import balance, check
 from ngcpd.provisioning.env import Env
 from ngcpd.provisioning.errors import ProvisioningError, unique
+from ngcpd.provisioning.subscribers import terminate_subscriber
 from ngcpd.store import changes
 from ngcpd.store.db import insert, now
 from ngcpd.store.tables.billing import billing_mapping, billing_profile, email_template
@@ -118,15 +119,21 @@ def create_domain(conn: sa.Connection, env: Env, *, name: str, reseller_id: int 
     return domain_id
 
 
-def delete_domain(conn: sa.Connection, env: Env, *, domain_id: int) -> None:
-    """Remove a domain in which nobody lives; rows of terminated subscribers stay for the records and keep it."""
+def delete_domain(conn: sa.Connection, env: Env, *, domain_id: int, with_subscribers: bool = False) -> None:
+    """Remove a domain and its preferences. `with_subscribers`: those in it are terminated and their rows go, too; without it they keep the
+    domain, terminated ones also."""
     row = conn.execute(sa.select(domain.c.is_system).where(domain.c.id == domain_id).with_for_update()).one_or_none()
     if row is None:
         raise ProvisioningError("domain_id", "there is no such domain", "unknown")
     if row.is_system:
         raise ProvisioningError("domain_id", "is the system's own domain", "refused")
-    if conn.scalar(sa.select(subscriber.c.id).where(subscriber.c.domain_id == domain_id).limit(1)) is not None:
+    inside = conn.execute(sa.select(subscriber.c.id, subscriber.c.status).where(subscriber.c.domain_id == domain_id)).all()
+    if inside and not with_subscribers:
         raise ProvisioningError("domain_id", "has or had subscribers", "refused")
+    for who in inside:
+        if who.status != "terminated":
+            terminate_subscriber(conn, env, subscriber_id=who.id)
+    conn.execute(sa.delete(subscriber).where(subscriber.c.domain_id == domain_id))
     conn.execute(sa.delete(preference_value).where(preference_value.c.level == "dom", preference_value.c.owner_id == domain_id))
     conn.execute(sa.delete(domain).where(domain.c.id == domain_id))
     changes.note_all(conn, [("domain", domain_id), ("preference:dom", domain_id)])

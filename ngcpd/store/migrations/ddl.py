@@ -12,6 +12,7 @@ MONEY = sa.Numeric(14, 6).with_variant(sa.Float(), "sqlite")
 RATE = sa.Numeric(20, 14).with_variant(sa.String(22), "sqlite")
 EPOCH3 = sa.Numeric(13, 3).with_variant(sa.Float(), "sqlite")
 ADDRESS16 = sa.BINARY(16).with_variant(sa.LargeBinary(), "sqlite")
+LONG_BLOB = sa.LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb")
 LONG_TEXT = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 
 TABLE: dict[str, Any] = {

@@ -35,6 +35,9 @@ BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 LongText = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 """Text of up to 16 MiB."""
 
+LongBlob = sa.LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb")
+"""Bytes, up to 16 MiB."""
+
 
 class Fixed(sa.types.TypeDecorator[Decimal]):
     """An exact decimal of `precision` digits with `scale` of them after the point; read back as `Decimal` with that many places.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from ngcpd.store.tables._base import LongText, choice, flag, integer, moment, pk, ref, stamps, table, text
+from ngcpd.store.tables._base import Epoch3, LongText, choice, fixed, flag, integer, moment, pk, ref, stamps, table, text
 
 STATES = ("active", "locked", "terminated")
 CONTRACT_STATES = ("pending", *STATES)
 PRODUCT_CLASSES = ("sippeering", "pstnpeering", "reseller", "sipaccount", "pbxaccount")
 
 # A contact's reseller is not a foreign key: resellers hang on contracts and contracts on contacts, which would close a circle.
+# `deleted_at`: its data is gone, the row stays for ended contracts.
 contact = table(
     "contact",
     pk(),
@@ -35,6 +36,7 @@ contact = table(
     flag("newsletter"),
     *(text(f"gpp{n}", 255, null=True) for n in range(10)),
     *stamps(),
+    moment("deleted_at", null=True),
 )
 
 product = table(
@@ -68,6 +70,7 @@ contract = table(
     sa.Index(None, "external_id"),
 )
 
+# `rtc_networks`: names joined by commas.
 reseller = table(
     "reseller",
     pk(),
@@ -75,6 +78,8 @@ reseller = table(
     text("name", 63),
     *choice("status", STATES, default="active"),
     *stamps(),
+    flag("enable_rtc"),
+    text("rtc_networks", 255, default=""),
     sa.UniqueConstraint("contract_id"),
     sa.UniqueConstraint("name"),
 )
@@ -98,4 +103,30 @@ admin = table(
     *stamps(),
     sa.UniqueConstraint("login"),
     sa.UniqueConstraint("cert_serial"),
+)
+
+# Every write of an object: what it was after it, or before it for `delete`. No foreign keys: it outlives what it tells of.
+journal = table(
+    "journal",
+    pk(big=True),
+    fixed("at", Epoch3()),
+    *choice("operation", ("create", "update", "delete")),
+    text("resource_name", 64),
+    integer("resource_id"),
+    text("username", 127, null=True),
+    sa.Column("content", LongText, nullable=False),
+    sa.Index(None, "resource_name", "resource_id"),
+    sa.Index(None, "at"),
+)
+
+# What a request with an Idempotency-Key has made, so that the same request again makes nothing. `key_hash` covers who asked and the key,
+# `body_hash` what was asked for.
+idempotency = table(
+    "idempotency",
+    sa.Column("key_hash", sa.String(64), primary_key=True),
+    text("body_hash", 64),
+    integer("status"),
+    text("location", 255, default=""),
+    moment("at"),
+    sa.Index(None, "at"),
 )

@@ -1,0 +1,200 @@
+"""Reading what is declared: rows within the caller's scope, filters, order, pages, documents."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from ngcpd.provisioning.caller import READING
+from ngcpd.provisioning.errors import Absent, Forbidden, Invalid
+from ngcpd.provisioning.fields import Bad, Bool, Int, Moment
+from ngcpd.provisioning.resource import Doc, Filter, Resource, Row, Work
+
+CHUNK = 500
+ROWS = 10
+ID_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a collection. `total`: how many there are in all."""
+
+    page: int
+    rows: int
+    total: int
+    items: list[Doc]
+
+
+def authorise(work: Work, resource: Resource, method: str) -> None:
+    """Forbidden when the caller may not do this to the resource at all."""
+    caller = work.caller
+    if caller.role not in resource.roles:
+        raise Forbidden
+    if caller.read_only and method not in READING:
+        raise Forbidden("Invalid HTTP method for read-only user")
+    needed = resource.flags.get("read"), resource.flags.get("write") if method not in READING else None
+    if any(right and not caller.has(right) for right in needed):
+        raise Forbidden
+
+
+def base(work: Work, resource: Resource) -> list[sa.ColumnElement[bool]]:
+    """Conditions that say which rows exist for the caller."""
+    found = list(resource.where)
+    if work.caller.scope is not None and resource.scope is not None:
+        column = resource.scope
+        found.append(column == work.caller.scope if isinstance(column, sa.ColumnElement) else column(work.caller.scope))
+    return found
+
+
+def rows(work: Work, resource: Resource, where: Iterable[sa.ColumnElement[bool]], *order: Any) -> list[Row]:
+    """Rows with all columns that documents are made of."""
+    columns = [*resource.table.c, *(column.label(name) for name, column in resource.extra.items())]
+    query = sa.select(*columns).select_from(resource.from_).where(*base(work, resource), *where)
+    return list(work.conn.execute(query.order_by(*order) if order else query).mappings())
+
+
+def find(work: Work, resource: Resource, key: int, *, lock: bool = False) -> Row:
+    """The row of one object; Absent when there is none for the caller. `lock` keeps it from others until the end of the unit of work."""
+    if not 0 < key <= ID_MAX:
+        raise Absent(resource.entity)
+    if lock:
+        work.conn.execute(sa.select(resource.table.c.id).where(resource.table.c.id == key).with_for_update())
+    found = rows(work, resource, [resource.table.c.id == key])
+    if not found:
+        raise Absent(resource.entity)
+    return found[0]
+
+
+def visible(work: Work, name: str, keys: Iterable[int]) -> set[int]:
+    """Which of these ids of another resource exist for the caller."""
+    resource = work.resources[name]
+    wanted = sorted(set(keys))
+    found: set[int] = set()
+    for at in range(0, len(wanted), CHUNK):
+        inside = resource.table.c.id.in_(wanted[at : at + CHUNK])
+        query = sa.select(resource.table.c.id).select_from(resource.from_).where(*base(work, resource), inside)
+        found.update(work.conn.scalars(query))
+    return found
+
+
+def documents(work: Work, resource: Resource, found: Sequence[Row], *, secrets: bool = True) -> list[Doc]:
+    """What the caller may see of rows, as documents. Names that begin with `_` are for links and not shown."""
+    zone = work.env.zone
+    docs: list[Doc] = []
+    shown = [(f, f.key) for f in resource.fields if not f.write_only]
+    for row in found:
+        docs.append({f.name: f.type.show(row[key], zone) if key is not None and key in row else None for f, key in shown})
+    for name, child in resource.children.items():
+        _children(work, resource, name, child.table, child.parent, docs, found)
+    if resource.show is not None:
+        resource.show(work, docs, list(found))
+    hidden = [f.name for f in resource.fields if (f.see and not work.caller.has(f.see)) or (f.secret and not secrets)]
+    for doc in docs:
+        for name in hidden:
+            doc.pop(name, None)
+    return docs
+
+
+def read(work: Work, resource: Resource, key: int) -> Doc:
+    """One document. Absent, Forbidden."""
+    authorise(work, resource, "GET")
+    return documents(work, resource, [find(work, resource, key)])[0]
+
+
+def list_page(work: Work, resource: Resource, query: Mapping[str, str]) -> Page:
+    """One page of a collection by its query parameters. Invalid for a parameter of the wrong form."""
+    authorise(work, resource, "GET")
+    page, count = number(query, "page", 1), number(query, "rows", ROWS)
+    where = conditions(work, resource, query)
+    total = work.conn.scalar(sa.select(sa.func.count()).select_from(resource.from_).where(*base(work, resource), *where)) or 0
+    offset = (page - 1) * count
+    if offset >= total:
+        return Page(page, count, total, [])
+    order = _order(resource, query)
+    keys = sa.select(resource.table.c.id).select_from(resource.from_).where(*base(work, resource), *where)
+    wanted = list(work.conn.scalars(keys.order_by(*order).limit(min(count, ID_MAX)).offset(offset)))
+    by_id: dict[int, Row] = {}
+    for at in range(0, len(wanted), CHUNK):
+        by_id |= {row["id"]: row for row in rows(work, resource, [resource.table.c.id.in_(wanted[at : at + CHUNK])])}
+    return Page(page, count, total, documents(work, resource, [by_id[key] for key in wanted if key in by_id]))
+
+
+def conditions(work: Work, resource: Resource, query: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
+    """The resource's filters that are given, as conditions; other parameters are ignored."""
+    found = []
+    for declared in resource.filters:
+        text = query.get(declared.name)
+        if text is not None:
+            try:
+                found.append(_condition(work, resource, declared, text))
+            except Bad as error:
+                raise Invalid([(declared.name, text, str(error))]) from None
+    return found
+
+
+def pattern(text: str) -> str:
+    """A `like` filter's value as an SQL pattern with `\\` as the escape: `*` stands for any text."""
+    return re.sub(r"([\\%_])", r"\\\1", text).replace("*", "%")
+
+
+# ---------------------------------------------------------------------------------------------------------------------- inside
+def number(query: Mapping[str, str], name: str, default: int) -> int:
+    """A query parameter that is a whole number from 1. Invalid."""
+    if name not in query:
+        return default
+    try:
+        return int(Int(1, 10**9).parse(query[name], None))  # type: ignore[arg-type]
+    except Bad as error:
+        raise Invalid([(name, query[name], str(error))]) from None
+
+
+def _order(resource: Resource, query: Mapping[str, str]) -> list[Any]:
+    name = query.get("order_by", "")
+    declared = resource.field(name)
+    column = resource.table.c.get((declared.key if declared is not None else name) or "")
+    secret = declared is not None and (declared.secret or declared.write_only or declared.see)
+    if column is None or secret or (declared is None and name not in ("created_at", "modified_at")):
+        column = resource.table.c.id
+    ordered = column.desc() if query.get("order_by_direction", "").lower() == "desc" else column.asc()
+    return [ordered] if column.name == "id" else [ordered, resource.table.c.id.asc()]
+
+
+def _condition(work: Work, resource: Resource, declared: Filter, text: str) -> sa.ColumnElement[bool]:
+    if declared.where is not None:
+        return declared.where(work, text)
+    column: sa.ColumnElement[Any] = resource.table.c[declared.name] if declared.column is None else declared.column
+    if text == "NULL":
+        return column.is_(None)
+    zone = work.env.zone
+    if declared.kind == "int":
+        return column == Int(-ID_MAX, ID_MAX).parse(text, zone)
+    if declared.kind == "bool":
+        return column.is_(bool(Bool().parse(text, zone)))
+    if declared.kind == "like":
+        return column.ilike(pattern(text), escape="\\")
+    if declared.kind == "contains":
+        return column.ilike(f"%{pattern(text)}%", escape="\\")
+    if declared.kind == "list":
+        values = [part.strip() for part in text.split(",")]
+        return column.not_in(values) if declared.negate else column.in_(values)
+    if declared.kind == "datetime":
+        moment = Moment(end=declared.compare == "<=").parse(text, zone)
+        return column >= moment if declared.compare == ">=" else column <= moment if declared.compare == "<=" else column == moment
+    return column == text
+
+
+def _children(work: Work, resource: Resource, name: str, table: sa.Table, parent: str, docs: list[Doc], found: Sequence[Row]) -> None:
+    declared = resource.field(name)
+    assert declared is not None
+    keys = [row["id"] for row in found]
+    grouped: dict[int, list[Row]] = {}
+    for at in range(0, len(keys), CHUNK):
+        query = sa.select(table).where(table.c[parent].in_(keys[at : at + CHUNK])).order_by(table.c.id)
+        for row in work.conn.execute(query).mappings():
+            grouped.setdefault(row[parent], []).append(row)
+    for doc, row in zip(docs, found, strict=True):
+        doc[name] = declared.type.show([dict(entry) for entry in grouped.get(row["id"], ())], work.env.zone)

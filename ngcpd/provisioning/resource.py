@@ -1,0 +1,168 @@
+"""The declaration of a resource. Everything generic follows from it: validation, units of work, REST collection and item, links, OpenAPI
+document, CSV, `ngcpctl`. What is special is a named function beside the declaration, given as one of the hooks.
+
+A resource is rows of `table`, seen through `source` (joins), restricted by `where` and, for resellers, by `scope`. See docs/rest.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from ngcpd.provisioning.caller import ADMIN, RESELLER, Caller
+from ngcpd.provisioning.env import Env
+from ngcpd.provisioning.fields import Field, Int
+
+Doc = dict[str, Any]
+Values = dict[str, Any]
+Row = sa.RowMapping
+ALL = (ADMIN, RESELLER)
+COLLECTION = ("GET", "HEAD", "OPTIONS", "POST")
+READ_ONLY = ("GET", "HEAD", "OPTIONS")
+ITEM = ("GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE")
+CHANGE = ("GET", "HEAD", "OPTIONS", "PUT", "PATCH")
+FULL_PATCH = ("add", "replace", "remove", "copy")
+PLAIN_PATCH = ("replace", "copy")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One unit of work: its connection, its environment, who asks, and the resources (a hook may need another one)."""
+
+    conn: sa.Connection
+    env: Env
+    caller: Caller
+    resources: Mapping[str, Resource]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A query parameter. `kind`: int, bool, string (exact), like (`*` is a wildcard, case does not matter), contains, list (comma separated),
+    datetime, or custom (`where(work, text)`). `column` None = the main table's column of that name. `negate` turns a list round."""
+
+    name: str
+    kind: str = "int"
+    column: sa.ColumnElement[Any] | None = None
+    where: Callable[[Work, str], sa.ColumnElement[bool]] | None = None
+    compare: str = "="
+    negate: bool = False
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A relation `ngcp:REL`: to the item whose id is in `field` (a list = several links), or to a collection filtered by our id (`filter`).
+    `target` is the collection when the relation has another name."""
+
+    rel: str
+    field: str = ""
+    filter: str = ""
+    target: str = ""
+    by: str = "id"
+
+    @property
+    def collection(self) -> str:
+        return self.target or self.rel
+
+
+@dataclass(frozen=True)
+class Child:
+    """Rows of another table that are an array field: one row per entry, columns named as the entry's fields; `parent` points to our id.
+    `derive(entry)` gives further columns."""
+
+    table: sa.Table
+    parent: str
+    derive: Callable[[Doc], Doc] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """One resource. `entity`: the singular for texts. `scope`: column with the reseller's id, or a condition made of it; None with
+    reseller among the roles needs `unscoped`. `extra`: further selected columns by label. `unique`: groups of fields that no two
+    objects may share. `notices`: change notices (kind, column or field that holds the key).
+    `flags`: rights that reading (`read`) or writing (`write`) needs besides the role."""
+
+    name: str
+    entity: str
+    help: str
+    table: sa.Table
+    fields: tuple[Field, ...]
+    source: sa.FromClause | None = None
+    where: tuple[sa.ColumnElement[bool], ...] = ()
+    scope: sa.ColumnElement[Any] | Callable[[int], sa.ColumnElement[bool]] | None = None
+    unscoped: bool = False
+    extra: Mapping[str, sa.ColumnElement[Any]] = field(default_factory=dict)
+    filters: tuple[Filter, ...] = ()
+    links: tuple[Link, ...] = ()
+    roles: tuple[str, ...] = ALL
+    flags: Mapping[str, str] = field(default_factory=dict)
+    collection: tuple[str, ...] = COLLECTION
+    item: tuple[str, ...] = ITEM
+    patch: tuple[str, ...] = PLAIN_PATCH
+    journal: bool = False
+    always_array: bool = False
+    priority: str = "P1"
+    unique: tuple[tuple[str, ...], ...] = ()
+    children: Mapping[str, Child] = field(default_factory=dict)
+    notices: tuple[tuple[str, str], ...] = ()
+    example: Mapping[str, Any] = field(default_factory=dict)
+    media: Mapping[str, str] = field(default_factory=dict)
+    hidden: bool = False
+
+    single: Callable[[Work], Doc] | None = None
+    """The whole resource is one document, made by this."""
+    parse: Callable[[Work, Doc, Row | None], Values] | None = None
+    """Instead of the fields: the values of a document a client sent. Raises ProvisioningError."""
+    check: Callable[[Work, Values, Row | None], None] | None = None
+    """Rules over several fields, before a write; may change the values. The row is None at creation."""
+    show: Callable[[Work, list[Doc], list[Row]], None] | None = None
+    """Fills what is not a column, for many at once."""
+    create: Callable[[Work, Values], int] | None = None
+    update: Callable[[Work, Row, Values], None] | None = None
+    delete: Callable[[Work, Row], None] | None = None
+    """Instead of the insert, update, delete of one row."""
+    effects: Callable[[Work, str, int, Row | None, Values], None] | None = None
+    """After the write, in its transaction: (work, create | update | delete, id, row before, values)."""
+    bulk: Callable[[Work, Mapping[str, str], str], None] | None = None
+    """A `text/csv` body, with the query parameters."""
+    schema: Callable[[Env], Doc] | None = None
+    """Instead of the fields: JSON Schema of the document."""
+
+    def __post_init__(self) -> None:
+        if RESELLER in self.roles and self.scope is None and not self.unscoped and self.single is None:
+            raise ValueError(f"{self.name}: resellers may use it, but nothing says which rows are theirs")
+        names = [f.name for f in self.fields]
+        if len(set(names)) != len(names):
+            raise ValueError(f"{self.name}: a field is declared twice")
+
+    @property
+    def from_(self) -> sa.FromClause:
+        return self.table if self.source is None else self.source
+
+    def field(self, name: str) -> Field | None:
+        return next((f for f in self.fields if f.name == name), None)
+
+
+class Registry(Mapping[str, Resource]):
+    """All resources by name, in the order of their names."""
+
+    def __init__(self, resources: list[Resource]) -> None:
+        self._all = {r.name: r for r in sorted(resources, key=lambda r: r.name)}
+        if len(self._all) != len(resources):
+            raise ValueError("a resource is declared twice")
+
+    def __getitem__(self, name: str) -> Resource:
+        return self._all[name]
+
+    def __iter__(self) -> Any:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+
+
+ID = Field("id", Int(1), read_only=True, help="Number of the object")

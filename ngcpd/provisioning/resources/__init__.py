@@ -1,0 +1,1 @@
+"""The resources, by subject: each module has declarations and, beside them, the functions that make them special."""

@@ -1,0 +1,1 @@
+"""The REST interface, generated from the declarations in `ngcpd.provisioning`."""

@@ -89,6 +89,12 @@ class Ngcpd:
             raise Unavailable("ngcpd did not start: " + tail(self.log))
         return time.monotonic() - begun
 
+    def launch(self) -> None:
+        """Start it without waiting."""
+        self.process = self.processes.start(
+            [PYTHON, "-m", "ngcpd.cli.ngcpd", "--config-dir", str(self.etc)], self.log, env=self._environment(), cwd=self.directory
+        )
+
     def stop(self) -> None:
         if self.process is not None:
             self.processes.end(self.process)

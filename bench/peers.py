@@ -174,7 +174,9 @@ class RtpEngine:
 class Kamailio:
     """Running Kamailio with some of the words of kamailio/bench.cfg. `groups` are the processes to be counted."""
 
-    def __init__(self, processes: Processes, directory: Path, *, listen: str = KAMAILIO, children: int = 8, name: str = "kamailio", **words: str) -> None:
+    def __init__(
+        self, processes: Processes, directory: Path, *, listen: str = KAMAILIO, children: int = 8, name: str = "kamailio", **words: str
+    ) -> None:
         if shutil.which("kamailio") is None:
             raise Unavailable("kamailio is not installed")
         self.processes = processes

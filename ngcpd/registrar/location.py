@@ -46,6 +46,9 @@ class Durable(Protocol):
 
     def load_all(self) -> Deferred[list[Binding]]: ...
 
+    def check(self) -> Deferred[None]:
+        """After an outage of the home: what it lost and the journal still has is given to it again. Errbacks when it is away."""
+
     def drain(self, timeout: float) -> Deferred[bool]:
         """Fires when all changes are in the home, with False when that takes longer than `timeout` seconds."""
 

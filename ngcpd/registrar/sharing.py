@@ -73,8 +73,9 @@ class Sharing:
         Deferred.fromCoroutine(self._after_outage()).addErrback(self._unread)
 
     async def _after_outage(self) -> None:
-        found = await self._durable.load_all()
-        lost = await self._location.store_again(found)
+        await self._durable.check()
+        await self._durable.drain(PATIENCE)
+        lost = await self._location.store_again(await self._durable.load_all())
         if lost:
             log.warning("the home has lost registrations of this node, they are stored again", bindings=lost)
         else:

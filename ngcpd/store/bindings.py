@@ -316,6 +316,10 @@ class Bindings:
         """Remove long expired bindings from the home; call it now and then."""
         return self._home.purge()
 
+    def check(self) -> Deferred[None]:
+        """See `Follower.check`."""
+        return self.follower.check()
+
     def drain(self, timeout: float = 3.0) -> Deferred[bool]:
         return self.follower.drain(timeout)
 

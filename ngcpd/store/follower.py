@@ -213,6 +213,15 @@ class Follower:
         self._wake()
         return waiter
 
+    def check(self) -> Deferred[None]:
+        """After an outage: when the home has lost what it was given, it gets it again without waiting for the next record. Errbacks when away."""
+        return self.home.position().addCallback(self._compare)
+
+    def _compare(self, mark: Position) -> None:
+        if self._located and self.idle and mark < self._applied:
+            self._go_back(mark)
+            self._wake()
+
     def _drained(self, waiter: Deferred[bool], ok: bool) -> None:
         if waiter in self._drains:
             self._drains.remove(waiter)

@@ -220,6 +220,7 @@ class RedisKeyValue:
         self._away = False
         self._closed = False
         self._channels: dict[str, list[_Subscription]] = {}
+        self._missed: list[_Subscription] = []
         self._ping: Timer | None = None
         self._commands = _Link(self, False, lambda conn: None)
         self._messages = _Link(self, True, self._resubscribe)
@@ -240,6 +241,7 @@ class RedisKeyValue:
         if self._away and (self._commands.protocol or not self._commands.tried) and (self._messages.protocol or not self._channels):
             self._away = False
             log.info("key-value server reachable again", server=self.name)
+            self._tell_missed()
 
     # ------------------------------------------------------------------------------------------------------------ commands
     def _command(self, *args: Any) -> Deferred[Any]:
@@ -373,15 +375,25 @@ class RedisKeyValue:
             self._ping = self._clock.call_later(PING, self._pinged)
 
     def _subscribed(self, channel: str) -> None:
-        """The server has taken the subscription; after an outage its owners are told that they may have missed something."""
-        for sub in self._channels.get(channel, [])[:]:
-            before, sub.heard = sub.heard, True
-            if not before or sub.again is None or not sub.open:
+        """The server has taken the subscription."""
+        for sub in self._channels.get(channel, ()):
+            if sub.heard:
+                self._missed.append(sub)
+            sub.heard = True
+        self._tell_missed()
+
+    def _tell_missed(self) -> None:
+        """After an outage, when commands work too: tell those who may have missed messages."""
+        if self._away:
+            return
+        missed, self._missed = self._missed, []
+        for sub in missed:
+            if sub.again is None or not sub.open:
                 continue
             try:
                 sub.again()
             except Exception as e:  # noqa: BLE001 - as in _deliver
-                log.error("subscriber failed", channel=channel, error=repr(e))
+                log.error("subscriber failed", channel=sub.channel, error=repr(e))
 
     def _pinged(self) -> None:
         """A subscriber only listens: without this it would not learn that the server is gone without a word."""

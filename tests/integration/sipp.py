@@ -59,7 +59,8 @@ class Sipp:
         values = {"pause": "200", "connection": r"IP[46] [0-9a-f:.]+", **{name: str(value) for name, value in filled.items()}}
         text = (SCENARIOS / f"{scenario}.xml").read_text()
         (directory / "scenario.xml").write_text(re.sub(r"@([a-z]+)@", lambda m: values[m[1]], text))
-        args = ["-sf", "scenario.xml", "-i", f"[{ip}]" if ":" in ip else ip, "-p", str(port), "-mi", ip, "-m", str(calls), "-t", "t1" if tcp else "u1"]
+        args = ["-sf", "scenario.xml", "-i", f"[{ip}]" if ":" in ip else ip, "-p", str(port), "-mi", ip]
+        args += ["-m", str(calls), "-t", "t1" if tcp else "u1"]
         if rows is not None:
             (directory / "rows.csv").write_text("\n".join(["SEQUENTIAL", *rows]) + "\n")
             args += ["-inf", "rows.csv"]

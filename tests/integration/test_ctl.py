@@ -67,7 +67,8 @@ def test_subscribers_registrations_calls_cdrs(daemon: DaemonProcess, phones: Pho
     callee = phones.callee(CALLEE)
     caller = phones.call(CALLER, f"testuser{CALLEE}", secret=f"Typed.{CALLER}", pause=3000)
     until(lambda: [c["state"] for c in daemon.control("calls")] == ["answered"], 10.0)
-    assert caller.call_id in ctl("calls") and f"testuser{CALLEE}@{DOMAIN}" in ctl("calls")
+    said = ctl("calls")
+    assert caller.call_id in said and f"testuser{CALLEE}@{DOMAIN}" in said
     caller.done()
     callee.done()
     trace = ctl("call", "trace", caller.call_id)

@@ -127,7 +127,11 @@ def corpus() -> list[tuple[Vector, bytes]]:
 def fits(found: list[int], expected: tuple[int, ...]) -> bool:
     """The same answers; where the doubles took a request, it has gone on to a refusal of the rooms behind."""
     found = sorted(set(found))
-    return len(found) <= len(expected) and all(any(f == e or (e in ROUTED and f in ASKED) for e in expected) for f in found) and bool(found) == bool(expected)
+    return (
+        len(found) <= len(expected)
+        and all(any(f == e or (e in ROUTED and f in ASKED) for e in expected) for f in found)
+        and bool(found) == bool(expected)
+    )
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])

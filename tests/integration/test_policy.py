@@ -141,8 +141,6 @@ def test_preference_acts_on_the_next_call(daemon: DaemonProcess, phones: Phones)
     assert time.monotonic() - set_at < 2.0
     daemon.lock(CALLEE, 0)
     acts(daemon, f"sip:testuser{CALLEE}@")
-    daemon.settle()
-    daemon.skip_cdrs()
 
 
 def test_deleted_subscriber(daemon: DaemonProcess, phones: Phones) -> None:
@@ -150,14 +148,14 @@ def test_deleted_subscriber(daemon: DaemonProcess, phones: Phones) -> None:
     phones.register(DOOMED, CALLEE)
     callee = phones.callee(DOOMED)
     caller = phones.call(CALLER, f"testuser{DOOMED}", pause=2500)
-    until(lambda: [c["state"] for c in daemon.control("calls")] == ["answered"], 5.0)
+    until(lambda: "answered" in [c["state"] for c in daemon.control("calls")], 5.0)
     daemon.control("subscriber.delete", user=f"testuser{DOOMED}@{DOMAIN}")
     until(lambda: not [b for b in daemon.registrations() if "testuser1024" in b["contact"]], 1.0)
     with pytest.raises(Refused, match="there is no subscriber"):
         daemon.control("subscriber.show", user=f"testuser{DOOMED}@{DOMAIN}")
     assert not _registers(phones, DOOMED, "")
-    assert [c["state"] for c in daemon.control("calls")] == ["answered"]
+    assert "answered" in [c["state"] for c in daemon.control("calls")]
     caller.done()
     callee.done()
-    (cdr,) = daemon.new_cdrs(1)
+    cdr = until(lambda: next((c for c in daemon.cdrs() if c["call_id"] == caller.call_id), None), 10.0)
     assert (cdr["call_status"], cdr["destination"]) == ("ok", f"testuser{DOOMED}@{DOMAIN}") and cdr["duration"] >= 2.5

@@ -16,8 +16,12 @@ _VIA = re.compile(r"([A-Za-z0-9\-.!%*_+`'~]+)[ \t]*/[ \t]*([A-Za-z0-9\-.!%*_+`'~
 _Q = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\Z")
 
 
+KEPT = 8192
+KEPT_LENGTH = 256
+
+
 class NameAddr:
-    """`"Display" <uri>;params`, RFC 3261 20.10.
+    """`"Display" <uri>;params`, RFC 3261 20.10. Not changed after construction (`replace` makes another): a value that was parsed is shared.
 
     `display` is plain text without quotes ("" when absent), `params` are the header parameters with lower-case names and unquoted values (None
     without "="). `str` always puts the URI into brackets, quotes the display name and the values that need it, and keeps order.
@@ -32,8 +36,22 @@ class NameAddr:
 
     @classmethod
     def parse(cls, text: str) -> NameAddr:
-        """Read one value. Without <> everything from the first ";" on belongs to the header, not to the URI. ParseError."""
-        text = text.strip(" \t")
+        """Read one value. Without <> everything from the first ";" on belongs to the header, not to the URI. ParseError.
+
+        The values of a dialog come again in each of its messages: what was read lately is kept.
+        """
+        known = _known.get(text)
+        if known is not None:
+            return known
+        address = cls._parse(text.strip(" \t"))
+        if len(text) <= KEPT_LENGTH:
+            if len(_known) >= KEPT:
+                _known.clear()
+            _known[text] = address
+        return address
+
+    @classmethod
+    def _parse(cls, text: str) -> NameAddr:
         if text[:1] == '"':
             end = quoted_end(text)
             if end < 0:
@@ -112,6 +130,9 @@ class NameAddr:
     def replace(self, **changes: Any) -> NameAddr:
         """A copy with another `display`, `uri` or `params`."""
         return NameAddr(changes.pop("display", self.display), changes.pop("uri", self.uri), changes.pop("params", dict(self.params)), **changes)
+
+
+_known: dict[str, NameAddr] = {}
 
 
 class Via:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from ngcpd.runtime.ports import Address, Listener, UdpSocket
@@ -73,6 +74,7 @@ class Receiver(Protocol):
         """A stream that can not be cut into messages; it is closed afterwards."""
 
 
+@lru_cache(maxsize=4096)
 def family_of(host: str) -> int:
     """4 or 6 for a numeric host, 0 for a name."""
     try:

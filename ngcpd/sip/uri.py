@@ -53,12 +53,16 @@ def _normal(text: str) -> str:
     return _ESCAPE.sub(one, text)
 
 
+KEPT = 8192
+KEPT_LENGTH = 128
+
+
 class Uri:
     """One URI. Not changed after construction (`replace` makes another), so that `str` can give back exactly the text that was parsed.
 
     `scheme` is "sip", "sips" or "tel". `user` is the raw, escaped text, "" when absent; of a tel URI it is the number. `password`: None when absent.
-    `host` is in lower case, an IPv6 address stands without brackets and in its one spelling (RFC 5954 4.2); "" in a tel URI. `port` is None when absent. `params` have lower-case
-    names and raw values, None for a parameter without "=". `headers` is the raw text behind "?".
+    `host` is in lower case, an IPv6 address stands without brackets and in its one spelling (RFC 5954 4.2); "" in a tel URI. `port` is None when
+    absent. `params` have lower-case names and raw values, None for a parameter without "=". `headers` is the raw text behind "?".
     """
 
     __slots__ = ("_text", "headers", "host", "params", "password", "port", "scheme", "user")
@@ -85,7 +89,22 @@ class Uri:
 
     @classmethod
     def parse(cls, text: str) -> Uri:
-        """Read a URI without surrounding blanks or brackets. ParseError: code 416 for a scheme other than sip, sips, tel, else 400."""
+        """Read a URI without surrounding blanks or brackets. ParseError: code 416 for a scheme other than sip, sips, tel, else 400.
+
+        The same few texts come again and again, in each message of a call and in each call of a user: what was read lately is kept.
+        """
+        known = _known.get(text)
+        if known is not None:
+            return known
+        uri = cls._parse(text)
+        if len(text) <= KEPT_LENGTH:
+            if len(_known) >= KEPT:
+                _known.clear()
+            _known[text] = uri
+        return uri
+
+    @classmethod
+    def _parse(cls, text: str) -> Uri:
         scheme, colon, rest = text.partition(":")
         if scheme not in ("sip", "sips", "tel"):
             scheme = scheme.lower()
@@ -234,6 +253,9 @@ class Uri:
             name, _, value = part.partition("=")
             out.append((unescape_percent(name), unescape_percent(value)))
         return out
+
+
+_known: dict[str, Uri] = {}
 
 
 def _read_params(text: str) -> dict[str, str | None]:

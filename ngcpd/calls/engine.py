@@ -17,7 +17,7 @@ from ngcpd.calls.pair import Pair
 from ngcpd.calls.records import Records
 from ngcpd.media import Engine
 from ngcpd.registrar.source import Source
-from ngcpd.routing.model import CallContext, Reject, Verdict
+from ngcpd.routing.model import CallContext, Reject
 from ngcpd.routing.pipeline import Pipeline
 from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Clock, Rng
@@ -61,23 +61,28 @@ class Calls:
         ctx = CallContext(tx.request, source, self.clock.time())
         call = Call(self, tx, ctx)
         self.calls[id(call)] = call
-        self._remember(ctx, call.call_id)
         try:
             verdict = self.pipeline.run(ctx)
+            if isinstance(verdict, Reject) and verdict.code in (401, 407):
+                self._challenge(call, verdict)
+                return
+            self._remember(ctx, call.call_id)
+            self.reply(tx, 100, "Trying")
             if isinstance(verdict, Deferred):
-                self.reply(tx, 100, "Trying")
                 verdict.addCallback(call.decided).addErrback(self._failed, call)
             else:
-                self._decide(verdict, call)
+                call.decided(verdict)
         except Exception:  # the call must not stay behind; the stack logs what happened
             call.reject_all(500, "Server Internal Error", "fault")
             raise
 
-    def _decide(self, verdict: Verdict, call: Call) -> None:
-        """100 Trying goes first, but a challenge needs none (call processing 9)."""
-        if not (isinstance(verdict, Reject) and verdict.code in (401, 407)):
-            self.reply(call.tx, 100, "Trying")
-        call.decided(verdict)
+    def _challenge(self, call: Call, verdict: Reject) -> None:
+        """Ask for credentials. Of a sender that has proven nothing nothing stays: no transaction, no 100 Trying (call processing 9), no trace
+        that would push out that of a call."""
+        fields = [*verdict.fields, ("Server", self.settings.server)] if self.settings.server else verdict.fields
+        call.over = True
+        call.tx.refuse(verdict.code, verdict.reason, fields)
+        self.call_over(call)
 
     def _failed(self, failure: Failure, call: Call) -> None:
         log.error("routing failed", call_id=call.call_id, why=failure.getErrorMessage(), kind=type(failure.value).__name__)

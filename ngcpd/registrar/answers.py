@@ -21,5 +21,11 @@ class Answers:
 
     def send(self, tx: ServerTransaction, code: int, reason: str = "", fields: Sequence[tuple[str, str]] = ()) -> None:
         """Answer a request finally; "" takes the default reason of the code."""
-        extra = [*fields, ("Server", self.server)] if self.server else list(fields)
-        tx.respond(reply(tx.request, code, reason, to_tag=self._rng.token(6), fields=extra))
+        tx.respond(reply(tx.request, code, reason, to_tag=self._rng.token(6), fields=self._with_server(fields)))
+
+    def challenge(self, tx: ServerTransaction, code: int, fields: Sequence[tuple[str, str]]) -> None:
+        """Ask for credentials; nothing is kept of the request."""
+        tx.refuse(code, fields=self._with_server(fields))
+
+    def _with_server(self, fields: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        return [*fields, ("Server", self.server)] if self.server else list(fields)

@@ -121,7 +121,8 @@ class Registrar:
 
     def _checked(self, result: AuthResult, tx: ServerTransaction, source: Source) -> None:
         if isinstance(result, Challenge):
-            self._answer(tx, result.status, fields=result.fields)
+            self.counters[f"sent_{result.status}"] += 1
+            self._answers.challenge(tx, result.status, result.fields)
         elif isinstance(result, Refused):
             self._answer(tx, result.code, result.reason, result.fields)
         else:

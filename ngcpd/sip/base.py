@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
@@ -14,6 +15,7 @@ from ngcpd.sip.names import SPELLINGS, canonical
 MAX_VALUES: Final = 256  # of a header that is decoded as a list
 MAX_CSEQ: Final = 2**31 - 1
 Fields = list[tuple[str, str]]
+_TAG = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3d\x3f-\x5b\x5d-\x7e]+\Z")  # a token or what devices take for one: it can stand without quotes
 
 
 class Star(Enum):
@@ -107,6 +109,8 @@ class Message:
                 got = NameAddr.parse(self._need(name))
             except ParseError as error:
                 raise ParseError(reason) from error
+            if "tag" in got.params and not _TAG.match(got.tag):  # an empty one is neither in a dialog nor out of it; a quoted one could hide more
+                raise ParseError(reason)
             self._cache[name] = got
         party: NameAddr = got
         return party

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ngcpd.runtime.log import logger
 from ngcpd.sip.flow import DEFAULT_PORT, Flow
-from ngcpd.sip.message import Request, Response
+from ngcpd.sip.message import Request, Response, reply
 from ngcpd.sip.transaction import Layer, MergeKey, ServerKey, ack_key
 from ngcpd.sip.wheel import WheelTimer
 
@@ -122,6 +122,18 @@ class ServerTransaction:
             return
         if not self._back.send(self._last):
             self._lost()
+
+    def refuse(self, status: int, reason: str = "", fields: Iterable[tuple[str, str]] = ()) -> None:
+        """Answer finally, as the first answer, and keep nothing: each copy of the request is looked at anew (RFC 3261 8.2.7).
+
+        For senders who have not shown yet who they are: a flood of them must not become a flood of transactions. `on_end` is not called.
+        """
+        response = reply(self.request, status, reason, to_tag=self._layer.stateless_tag(self.request), fields=fields)
+        self.final = status
+        self.on_end = None
+        self._layer.counters.sent += 1
+        self.flow.send(response.to_bytes())
+        self.forget()
 
     def acked(self) -> None:
         """The ACK of the 2xx came: stop repeating it."""

@@ -265,7 +265,8 @@ def test_traces_are_bounded(world: World) -> None:
     limit = world.daemon.calls.settings.traces
     object.__setattr__(world.daemon.calls.settings, "traces", 5)
     for n in range(12):
-        a.invite("sip:testuser1003@spce.test", call_id=f"call{n}")
+        call = a.call("sip:testuser1003@spce.test", world.run, call_id=f"call{n}")
+        call.ack(a.take(480))
         world.run()
     assert len(world.daemon.calls.traces) == 5 < limit
     assert world.daemon.calls.trace("call0") is None and world.daemon.calls.trace("call11") is not None

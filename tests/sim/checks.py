@@ -86,7 +86,7 @@ def _check_calm(run: Run, call: Call, theirs: list[Leg]) -> None:
     for leg in (*ours, *theirs):
         fine = leg.how in ("bye-in", "bye-200") or (leg.how == "481" and _crossed(leg, theirs if leg in ours else ours))
         # A device whose answer nobody wanted is sent a BYE; its own, which crosses that one, finds no dialog any more.
-        if not fine and not (leg.how == "bye-481" and leg.role == "callee" and len(theirs) > len(ours) and leg.down - leg.up < 40):
+        if not fine and not (leg.how in ("bye-481", "481") and leg.role == "callee" and len(theirs) > len(ours) and leg.down - leg.up < 40):
             run.fault(f"ended the wrong way: {leg}")
     if mine is None:
         for leg in theirs:
@@ -193,12 +193,12 @@ def _check_cdr(run: Run, call: Call, theirs: list[Leg], rows: list[dict[str, Any
     if call.early_bye_at >= 0:
         ends.append(call.early_bye_at)
     lower = min(ends, default=start)
-    if any(leg.how == "bye-in" and leg.down < lower for leg in (mine, *theirs)):
+    if any(leg.how in ("bye-in", "481") and leg.down < lower for leg in (mine, *theirs)):
         lower = start  # the platform ended it
     deaths = [d - epoch for d in run.platform.deaths if d - epoch >= start - NEAR]
     if deaths:
         lower = min(lower, deaths[0] - 1.2)
-    if run.full:  # the sign of life and the end of the call may not have been written
+    if run.full and deaths:  # the sign of life and the end of the call may not have been written
         lower = start
     if end < min(lower, mine.down) - NEAR and end > start + NEAR:
         run.fault(f"{what}: ended before anybody hung up, {mine} {theirs}")

@@ -265,6 +265,10 @@ def rules(loaded: Loaded) -> Rules:
         password_musthave_specialchar=security.password_musthave_specialchar,
         auto_allow_cli=oss.auto_allow_cli,
         auto_sync_cli=oss.auto_sync_cli,
+        password_sip_autogenerate=loaded.settings.get("www_admin.security.password_sip_autogenerate"),
+        password_web_autogenerate=loaded.settings.get("www_admin.security.password_web_autogenerate"),
+        profile_sets_reseller_edit=loaded.settings.get("profile_sets.reseller_edit"),
+        legacy_show_passwords=loaded.settings.get("api.legacy_show_passwords"),
     )
 
 

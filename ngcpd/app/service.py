@@ -106,7 +106,22 @@ class DaemonService(Service):
         )
         self.daemon = Daemon(world, loaded, load_or_create(paths.secrets_file, rng))
         self.control = ControlServer(paths.control_socket, commands(self.daemon, self._stop_soon), self.reactor, errors=errors())
+        self.web: Any = None
         self._starting: Deferred[None] | None = None
+
+    def _web(self) -> Any:
+        """The sites, on nodes that have them. Imported here: klein takes the process's reactor when it is imported."""
+        settings, node = self.loaded.settings, self.loaded.node
+        if not node.has_role("mgmt") or not settings.get("www_admin.enabled"):
+            return None
+        from ngcpd.app.web import TlsError, WebServer
+
+        try:
+            made = WebServer(self.reactor, self.daemon)
+        except TlsError as error:
+            raise StartError(f"HTTPS: {error}") from error
+        made.bind()
+        return made
 
     def _media(self, interfaces: list[Interface], settings: MediaSettings) -> Engine:
         return Engine(self.clock, ChildSpawner(self.reactor, self.clock), interfaces, settings)
@@ -119,7 +134,9 @@ class DaemonService(Service):
         """All listeners, before any other work. OSError is told the operator by the starter."""
         try:
             self.daemon.bind()
+            self.web = self._web()
         except OSError as error:
+            self.daemon.stack.close()
             raise StartError(f"cannot listen on {error.filename}: {error.strerror or error}{HINTS.get(error.errno or 0, '')}") from error
         try:
             self.control.start()
@@ -176,6 +193,8 @@ class DaemonService(Service):
 
     async def _stop(self) -> None:
         await self.control.stop()
+        if self.web is not None:
+            await self.web.stop()
         await self.daemon.stop()
         await self.executor.stop(1.0)
         await self.disk_executor.stop(1.0)

@@ -17,7 +17,9 @@ from ngcpd.provisioning.errors import ProvisioningError
 from ngcpd.store import changes
 from ngcpd.store.catalogue import ADDRESS_LISTS, COMPUTED, REFERENCES, Attribute
 from ngcpd.store.db import now
+from ngcpd.store.tables.features import sound_set
 from ngcpd.store.tables.identity import customer_location, domain, subscriber, subscriber_profile, subscriber_profile_set
+from ngcpd.store.tables.numbering import ncos_level
 from ngcpd.store.tables.preferences import LEVELS, allowed_ip, preference_value
 from ngcpd.store.tables.routing import peer_host, rewrite_rule_set
 from ngcpd.store.tables.tenancy import contact, contract
@@ -26,6 +28,15 @@ Value = bool | int | str | Sequence[int | str] | None
 LONGEST = 255
 INT_LIMIT = 2**63 - 1
 _TABLES = {"usr": subscriber, "prof": subscriber_profile, "dom": domain, "peer": peer_host, "contract": contract}
+_NAMED = {
+    "rewrite_rule_set": (rewrite_rule_set, "name"),
+    "ncos": (ncos_level, "level"),
+    "adm_ncos": (ncos_level, "level"),
+    "adm_cf_ncos": (ncos_level, "level"),
+    "sound_set": (sound_set, "name"),
+    "contract_sound_set": (sound_set, "name"),
+}
+CHUNK = 500
 _TRUE = ("1", "true", "yes")
 _FALSE = ("0", "false", "no", "")
 
@@ -81,33 +92,58 @@ def list_preferences(
 ) -> dict[str, bool | int | str | list[int | str]]:
     """All that is set, typed, by attribute name in alphabetical order; references by name."""
     owner = _owner(conn, level, owner_id, location_id)
+    return list_many(conn, env, level=level, owners=[owner.id], location_id=location_id)[owner.id]
+
+
+def list_many(
+    conn: sa.Connection, env: Env, *, level: str, owners: Sequence[int], location_id: int = 0
+) -> dict[int, dict[str, bool | int | str | list[int | str]]]:
+    """`list_preferences` of many owners, which are not checked, in a number of queries that does not grow with theirs."""
     value = preference_value.c
-    where = (value.level == owner.level, value.owner_id == owner.id, value.location_id == owner.location_id)
-    rows = conn.execute(sa.select(value.attribute, value.value).where(*where).order_by(value.attribute, value.position)).all()
-    grouped: dict[str, list[str]] = {}
-    for row in rows:
-        grouped.setdefault(row.attribute, []).append(row.value)
-    result: dict[str, bool | int | str | list[int | str]] = {}
-    for name, texts in grouped.items():
-        attribute = env.catalogue.get(name)
-        if attribute is None:
-            continue
-        if name in REFERENCES:
-            shown = _reference_name(conn, name, texts[0])
+    grouped: dict[int, dict[str, list[str]]] = {owner: {} for owner in owners}
+    named: set[tuple[str, str]] = set()
+    for at in range(0, len(owners), CHUNK):
+        where = (value.level == level, value.owner_id.in_(owners[at : at + CHUNK]), value.location_id == location_id)
+        columns = (value.owner_id, value.attribute, value.value)
+        for row in conn.execute(sa.select(*columns).where(*where).order_by(value.attribute, value.position)):
+            grouped[row.owner_id].setdefault(row.attribute, []).append(row.value)
+            if row.attribute in REFERENCES:
+                named.add((row.attribute, row.value))
+    names = {pair: _reference_name(conn, *pair) for pair in named}
+    result: dict[int, dict[str, bool | int | str | list[int | str]]] = {}
+    for owner, values in grouped.items():
+        mine: dict[str, bool | int | str | list[int | str]] = {}
+        for name, texts in values.items():
+            shown = _typed(env, name, texts, names)
             if shown is not None:
-                result[name] = shown
-        elif attribute.type == "boolean":
-            result[name] = texts[0] == "1"
-        else:
-            typed: list[int | str] = [int(t) if attribute.type == "int" else t for t in texts]
-            result[name] = typed if attribute.is_list else typed[0]
-    if owner.level == "usr":
-        for name, which in ADDRESS_LISTS.items():
-            mine = (allowed_ip.c.subscriber_id == owner.id, allowed_ip.c.list == which)
-            nets = conn.scalars(sa.select(allowed_ip.c.text).where(*mine).order_by(allowed_ip.c.id)).all()
-            if nets:
-                result[name] = list(nets)
-    return dict(sorted(result.items()))
+                mine[name] = shown
+        result[owner] = mine
+    if level == "usr":
+        _add_addresses(conn, owners, result)
+    return {owner: dict(sorted(mine.items())) for owner, mine in result.items()}
+
+
+def _typed(env: Env, name: str, texts: list[str], names: Mapping[tuple[str, str], str | None]) -> bool | int | str | list[int | str] | None:
+    attribute = env.catalogue.get(name)
+    if attribute is None:
+        return None
+    if name in REFERENCES:
+        return names[(name, texts[0])]
+    if attribute.type == "boolean":
+        return texts[0] == "1"
+    typed: list[int | str] = [int(t) if attribute.type == "int" else t for t in texts]
+    return typed if attribute.is_list else typed[0]
+
+
+def _add_addresses(conn: sa.Connection, owners: Sequence[int], result: dict[int, dict[str, bool | int | str | list[int | str]]]) -> None:
+    by_list = {which: name for name, which in ADDRESS_LISTS.items()}
+    for at in range(0, len(owners), CHUNK):
+        columns = (allowed_ip.c.subscriber_id, allowed_ip.c.list, allowed_ip.c.text)
+        mine = allowed_ip.c.subscriber_id.in_(owners[at : at + CHUNK])
+        for row in conn.execute(sa.select(*columns).where(mine).order_by(allowed_ip.c.id)):
+            entries = result[row.subscriber_id].setdefault(by_list[row.list], [])
+            assert isinstance(entries, list)
+            entries.append(row.text)
 
 
 # ---------------------------------------------------------------------------------------------------------------------- inside
@@ -197,20 +233,27 @@ def _reference(conn: sa.Connection, owner: Owner, name: str, value: Value) -> in
         return None
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise ProvisioningError(name, "takes a single name")
-    if name == "rewrite_rule_set":
-        which = rewrite_rule_set.c.id == value if isinstance(value, int) else rewrite_rule_set.c.name == value
-        found = conn.scalar(sa.select(rewrite_rule_set.c.id).where(which, rewrite_rule_set.c.reseller_id == owner.reseller_id))
-        if found is not None:
-            return int(found)
-    # The other kinds of objects (NCOS levels, sound sets) have no tables yet, so none exists.
-    raise ProvisioningError(name, f"there is no {name} {str(value)[:40]}", "unknown")
+    table, column = _NAMED[name]
+    which = [table.c.id == value if isinstance(value, int) else table.c[column] == value, table.c.reseller_id == owner.reseller_id]
+    if name == "sound_set":
+        which.append(sound_set.c.contract_id.is_(None))
+    elif name == "contract_sound_set":
+        which.append(sound_set.c.contract_id == _customer(conn, owner))
+    found = conn.scalar(sa.select(table.c.id).where(*which))
+    if found is None:
+        raise ProvisioningError(name, f"there is no {name} {str(value)[:40]}", "unknown")
+    return int(found)
+
+
+def _customer(conn: sa.Connection, owner: Owner) -> int | None:
+    if owner.level == "contract":
+        return owner.id
+    return conn.scalar(sa.select(subscriber.c.contract_id).where(subscriber.c.id == owner.id)) if owner.level == "usr" else None
 
 
 def _reference_name(conn: sa.Connection, name: str, stored: str) -> str | None:
-    if name == "rewrite_rule_set" and stored.isdigit():
-        found = conn.scalar(sa.select(rewrite_rule_set.c.name).where(rewrite_rule_set.c.id == int(stored)))
-        return None if found is None else str(found)
-    return None
+    table, column = _NAMED[name]
+    return conn.scalar(sa.select(table.c[column]).where(table.c.id == int(stored))) if stored.isdigit() else None
 
 
 def _write(conn: sa.Connection, owner: Owner, stored: Mapping[str, list[str]]) -> None:

@@ -3,9 +3,45 @@
 from __future__ import annotations
 
 from ngcpd.provisioning.resource import Registry
-from ngcpd.provisioning.resources import admins, contacts, contracts, domains, subscribers
+from ngcpd.provisioning.resources import (
+    admins,
+    billing,
+    callforwards,
+    contacts,
+    contracts,
+    domains,
+    features,
+    networks,
+    numbering,
+    packages,
+    peering,
+    preferences,
+    profiles,
+    registrations,
+    rewrite,
+    subscribers,
+    templates,
+)
 
-MODULES = (admins, contacts, contracts, domains, subscribers)
+MODULES = (
+    admins,
+    billing,
+    callforwards,
+    contacts,
+    contracts,
+    domains,
+    features,
+    networks,
+    numbering,
+    packages,
+    peering,
+    preferences,
+    profiles,
+    registrations,
+    rewrite,
+    subscribers,
+    templates,
+)
 
 
 def standard() -> Registry:

@@ -36,6 +36,8 @@ class Work:
     env: Env
     caller: Caller
     resources: Mapping[str, Resource]
+    location_id: int = 0
+    """Of customer preferences: the location that is meant, 0 = the customer itself."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Child:
 class Resource:
     """One resource. `entity`: the singular for texts. `scope`: column with the reseller's id, or a condition made of it; None with
     reseller among the roles needs `unscoped`. `extra`: further selected columns by label. `unique`: groups of fields that no two
-    objects may share. `notices`: change notices (kind, column or field that holds the key).
+    objects may share, among those of `unique_where`. `notices`: change notices (kind, column or field that holds the key).
     `flags`: rights that reading (`read`) or writing (`write`) needs besides the role."""
 
     name: str
@@ -106,11 +108,14 @@ class Resource:
     always_array: bool = False
     priority: str = "P1"
     unique: tuple[tuple[str, ...], ...] = ()
+    unique_where: tuple[sa.ColumnElement[bool], ...] = ()
     children: Mapping[str, Child] = field(default_factory=dict)
     notices: tuple[tuple[str, str], ...] = ()
     example: Mapping[str, Any] = field(default_factory=dict)
     media: Mapping[str, str] = field(default_factory=dict)
     hidden: bool = False
+    location: bool = False
+    """The documents depend on query parameter `location_id`."""
 
     single: Callable[[Work], Doc] | None = None
     """The whole resource is one document, made by this."""

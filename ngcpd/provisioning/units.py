@@ -192,7 +192,7 @@ def _unique(work: Work, resource: Resource, values: Values, row: Row | None) -> 
             merged[column] = values[name] if name in values else row[column] if row is not None else None
         if any(v is None for v in merged.values()):
             continue
-        same = [resource.table.c[column] == value for column, value in merged.items()]
+        same = [*resource.unique_where, *(resource.table.c[column] == value for column, value in merged.items())]
         if row is not None:
             same.append(resource.table.c.id != row["id"])
         if work.conn.scalar(sa.select(resource.table.c.id).where(*same).limit(1)) is not None:

@@ -169,7 +169,9 @@ class DaemonProcess:
         self._secrets: set[str] = set()
         self._seen = 0
         shutil.copytree(ETC, self.etc)
-        self.local = merged(merged(QUICK, {"kamailio": {"lb": {"port": self.port, "tls": {"port": self.port + 1}}}}), local or {})
+        # Several daemons may be on ::1 at a time, so their web sites need ports of their own there, too.
+        web: Tree = {"www_admin": {"http_admin": {"port": self.port + 10_000}}} if ipv6 else {}
+        self.local = merged(merged(QUICK, {"kamailio": {"lb": {"port": self.port, "tls": {"port": self.port + 1}}}, **web}), local or {})
         (self.etc / "config.local.yml").write_text(json.dumps(self.local, indent=1))  # JSON is YAML
         if ngcpd:
             constants = (self.etc / "constants.yml").read_text()

@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from ngcpd.provisioning import query, units
 from ngcpd.provisioning.caller import READING, Caller
 from ngcpd.provisioning.env import Env
+from ngcpd.provisioning.errors import Invalid
+from ngcpd.provisioning.fields import Bad, Int
 from ngcpd.provisioning.resource import Doc, Resource, Work
 from ngcpd.store.db import now
 from ngcpd.store.tables.tenancy import admin, idempotency, journal
@@ -32,8 +34,16 @@ class Served:
     resources: Mapping[str, Resource]
 
 
-def _work(conn: sa.Connection, served: Served, caller: Caller) -> Work:
-    return Work(conn, served.env, caller, served.resources)
+def _work(conn: sa.Connection, served: Served, caller: Caller, resource: Resource, message: Message) -> Work:
+    work = Work(conn, served.env, caller, served.resources)
+    text = message.query.get("location_id") if resource.location else None
+    if text is None:
+        return work
+    try:
+        key = int(Int(1).parse(text, served.env.zone))
+    except Bad as error:
+        raise Invalid([("location_id", text, str(error))]) from None
+    return replace(work, location_id=key)
 
 
 def parse_id(text: str) -> int:
@@ -45,7 +55,7 @@ def parse_id(text: str) -> int:
 
 # ------------------------------------------------------------------------------------------------------------------- collection
 def get_collection(conn: sa.Connection, served: Served, caller: Caller, resource: Resource, message: Message) -> Answer:
-    work = _work(conn, served, caller)
+    work = _work(conn, served, caller, resource, message)
     query.authorise(work, resource, "GET")
     if resource.single is not None:
         return Answer(200, dump(resource.single(work)), HAL)
@@ -60,7 +70,7 @@ def get_collection(conn: sa.Connection, served: Served, caller: Caller, resource
 
 
 def post(conn: sa.Connection, served: Served, caller: Caller, resource: Resource, message: Message) -> Answer:
-    work = _work(conn, served, caller)
+    work = _work(conn, served, caller, resource, message)
     query.authorise(work, resource, "POST")
     message.forbid_link()
     if resource.bulk is not None and message.media_type() == CSV:
@@ -110,13 +120,13 @@ def _once(work: Work, resource: Resource, message: Message, key: str, body: Doc)
 
 # ------------------------------------------------------------------------------------------------------------------------- item
 def get_item(conn: sa.Connection, served: Served, caller: Caller, resource: Resource, message: Message, key: str) -> Answer:
-    doc = query.read(_work(conn, served, caller), resource, parse_id(key))
+    doc = query.read(_work(conn, served, caller, resource, message), resource, parse_id(key))
     document = hal.item(resource, doc, served.resources, caller)
     return Answer(200, dump(document), HAL, hal.link_headers(resource, document))
 
 
 def put(conn: sa.Connection, served: Served, caller: Caller, resource: Resource, message: Message, key: str) -> Answer:
-    work = _work(conn, served, caller)
+    work = _work(conn, served, caller, resource, message)
     query.authorise(work, resource, "PUT")
     prefer = message.prefer()
     number = parse_id(key)
@@ -127,7 +137,7 @@ def put(conn: sa.Connection, served: Served, caller: Caller, resource: Resource,
 
 
 def patch(conn: sa.Connection, served: Served, caller: Caller, resource: Resource, message: Message, key: str) -> Answer:
-    work = _work(conn, served, caller)
+    work = _work(conn, served, caller, resource, message)
     query.authorise(work, resource, "PATCH")
     prefer = message.prefer()
     number = parse_id(key)
@@ -149,7 +159,7 @@ def _changed(served: Served, caller: Caller, resource: Resource, doc: Doc, prefe
 
 
 def delete(conn: sa.Connection, served: Served, caller: Caller, resource: Resource, message: Message, key: str) -> Answer:
-    work = _work(conn, served, caller)
+    work = _work(conn, served, caller, resource, message)
     query.authorise(work, resource, "DELETE")
     units.remove(work, resource, parse_id(key))
     return Answer(204)
@@ -170,7 +180,7 @@ def options(caller: Caller, resource: Resource, *, on_item: bool) -> Answer:
 # ---------------------------------------------------------------------------------------------------------------------- journal
 def get_journal(conn: sa.Connection, served: Served, caller: Caller, resource: Resource, message: Message, key: str, entry: str) -> Answer:
     """The journal of an item: `entry` empty = the collection, an id, or `recent`."""
-    work = _work(conn, served, caller)
+    work = _work(conn, served, caller, resource, message)
     query.authorise(work, resource, "GET")
     number = parse_id(key)
     where = [journal.c.resource_name == resource.name, journal.c.resource_id == number]

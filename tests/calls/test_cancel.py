@@ -47,6 +47,20 @@ def test_the_callers_reason_reaches_the_callee(world: World) -> None:
     b.take("ACK")
 
 
+def test_early_dialog_is_gone_with_the_call(world: World) -> None:
+    """The callee has not heard of the CANCEL yet: what it sends in the early dialog finds nobody."""
+    a, b = world.registered(ALICE), world.registered(BOB)
+    call, invite = ringing(world, a, b)
+    call.cancel()
+    world.run()
+    call.ack(a.take(487))
+    b.in_dialog(invite, "INFO", 1, b"x", ctype="application/x")
+    world.run()
+    assert b.take(481).method == "INFO" and not a.has("INFO")
+    b.reply(b.take("CANCEL"), 200, "OK")
+    b.reply(invite, 487, "Request Terminated")
+
+
 def test_twice(world: World) -> None:
     a, b = world.registered(ALICE), world.registered(BOB)
     call, invite = ringing(world, a, b)

@@ -71,9 +71,9 @@ def test_refused_offer_leaves_the_old_session(world: World, end: End) -> None:
     end.ack(final)
     world.run()
     end.other.take("ACK")
-    for phone in (talk.a, talk.b):
+    for phone in (end.other, end.phone):  # before the relay could learn from `end` itself where it is
         ears[id(phone)].say(phone.user.encode(), relay[id(phone)])
-    world.run()
+        world.run()
     assert ears[id(talk.a)].texts() == [b"testuser1003"] and ears[id(talk.b)].texts() == [b"testuser1002"]
     hang_up(world, talk)
 
@@ -339,3 +339,19 @@ def test_broken_offer_is_488_and_goes_no_further(world: World, end: End) -> None
     end.ack(end.phone.take(488))
     assert not end.other.has("INVITE")
     hang_up(world, end.talk)
+
+
+def test_sender_of_a_reinvite_is_gone_when_the_answer_comes(world: World, end: End) -> None:
+    """The far end has changed its session for somebody who can not be told: the call ends."""
+    end.send("INVITE", offer_of(end.phone, 20000, version=2))
+    world.run()
+    invite = end.other.take("INVITE")
+    ((pair, _), *_) = [found for found in world.daemon.calls.dialogs.values() if found is not None]
+    pair.relays[0].server._end("transport")
+    end.other.reply(invite, 200, "OK", offer_of(end.other, 30000, version=2))
+    world.run()
+    assert end.other.take("ACK").cseq == invite.cseq
+    for phone in (end.phone, end.other):
+        phone.reply(phone.take("BYE"), 200, "OK")
+    world.run()
+    assert statuses(world) == [("ok", "200")]

@@ -6,7 +6,9 @@ import gc
 import weakref
 
 import pytest
+from twisted.internet.defer import fail
 
+from ngcpd.calls.branch import BranchLeg
 from ngcpd.runtime.fake import MemoryAppendFile
 from tests.calls.rig import ALICE, BOB, answer, established, hang_up, offer_of, ringing, statuses
 from tests.calls.test_forking import forked, ring
@@ -278,3 +280,51 @@ def test_ended_dialogs_are_remembered_by_name_only(world: World) -> None:
     assert set(world.daemon.calls.dialogs.values()) == {None}
     world.run(33.0)
     assert world.daemon.calls.counters() == {"calls": 0, "dialogs": 0, "unwritten": 0}
+
+
+# ---------------------------------------------------------------------------------------------------------------- faults
+@pytest.mark.parametrize("late", [False, True])
+def test_fault_in_routing(world: World, monkeypatch: pytest.MonkeyPatch, late: bool) -> None:
+    """Whatever routing raises, at once or later: 500 for the caller, nothing stays behind, the next call works."""
+    a, b = world.registered(ALICE), world.registered(BOB)
+
+    def broken(ctx: object) -> object:
+        if late:
+            return fail(RuntimeError("broken"))
+        raise RuntimeError("broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.daemon.pipeline, "run", broken)
+        call = a.invite("sip:testuser1003@spce.test", offer_of(a))
+        world.run()
+        call.ack(a.take(500))
+    assert world.daemon.calls.counters()["calls"] == 0
+    world.daemon.stack.transports.counters.errors = 0  # it was counted, which `end` would complain of
+    a.inbox.clear()
+    hang_up(world, established(world, a, b))
+
+
+def test_fault_while_branches_are_started(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first branch is out already when the second one raises: it is cancelled."""
+    a = world.registered(ALICE)
+    phones = [world.registered(BOB, host=f"127.2.0.{n + 1}") for n in range(2)]
+    start, started = BranchLeg.start, []
+
+    def breaking(branch: BranchLeg) -> None:
+        started.append(branch)
+        if len(started) == 2:
+            raise RuntimeError("broken")
+        start(branch)
+
+    monkeypatch.setattr(BranchLeg, "start", breaking)
+    call = a.call("sip:testuser1003@spce.test", world.run, offer_of(a))
+    call.ack(a.take(500))
+    (rung,) = [p for p in phones if p.has("INVITE")]
+    invite = rung.take("INVITE")
+    rung.reply(invite, 180, "Ringing")
+    world.run()
+    rung.reply(rung.take("CANCEL"), 200, "OK")
+    rung.reply(invite, 487, "Request Terminated")
+    world.run()
+    world.daemon.stack.transports.counters.errors = 0
+    assert statuses(world) == [("other", "500")]

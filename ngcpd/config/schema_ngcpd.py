@@ -72,7 +72,7 @@ def _media(k: SectionBuilder) -> None:
         "So long after the start a stream may take over the source address it really comes from",
         unit="s",
     )
-    k("media.batch", Int(1, 1000), 64, "L", "Port pairs that a relay process binds ahead")
+    k("media.batch", Int(1, 1000), 256, "L", "Port pairs that a relay process binds ahead")
 
 
 def _rest(k: SectionBuilder) -> None:

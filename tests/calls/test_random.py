@@ -16,7 +16,8 @@ from tests.world import World
 
 EXPLORE = int(os.environ.get("NGCPD_EXAMPLES", "0"))  # other examples each time, and so many; a failure is then made smaller
 PHASES = tuple(Phase) if EXPLORE else (Phase.explicit, Phase.generate)
-QUIET = "rtpproxy:\n  rtp_timeout: 86400\n  rtp_timeout_onhold: 86400\n"  # nothing but signalling ends a call here
+# Nothing but signalling ends a call here, and nothing looks for work that there is not.
+QUIET = "rtpproxy:\n  rtp_timeout: 86400\n  rtp_timeout_onhold: 86400\nmediator:\n  interval: 300\n"
 CALLER = ("cancel", "bye", "change", "info", "update")
 CALLEE = ("ring", "progress", "answer", "answer", "refuse", "decline", "bye", "change", "info", "update")
 moves = st.one_of(

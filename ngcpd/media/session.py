@@ -70,7 +70,7 @@ class Session(Anchor):
             if old is not None and old is not pair:
                 self._retire_pair(receiver, k, old)
         receiver.pairs.update(pairs)
-        sender.say(Said(tuple(lines), numeric(source[0]) if source is not None else None))
+        sender.say(Said(tuple(lines), numeric(source[0]) if source is not None else None), body)
         self._turn += 1
         sender.turn = self._turn
         self._free_rejected(sender, receiver)

@@ -33,12 +33,13 @@ class Said(NamedTuple):
 class Side:
     """A party of the call. `turn`: when it last sent a description, counted over the session, 0: not yet."""
 
-    __slots__ = ("before", "name", "pairs", "said", "standing", "turn")
+    __slots__ = ("before", "mark", "name", "pairs", "said", "standing", "turn")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.said = Said((), None)
         self.before: Said | None = None
+        self.mark = 0
         self.standing: dict[int, Line] = {}  # by m-line: the last description that was not a rejection
         self.pairs: dict[int, Pair] = {}
         self.turn = 0
@@ -48,10 +49,15 @@ class Side:
         """The address family that the side uses itself, 0: not known."""
         return next((line.family for line in self.said.lines if line is not None and line.family), 0)
 
-    def say(self, said: Said) -> None:
-        """Take a new description; the one before can be had back once (`revert`)."""
+    def say(self, said: Said, body: bytes) -> None:
+        """Take a description. The one before can be had back once (`revert`), also when a new body says the same; the same body again is a
+        repetition and changes nothing."""
+        mark = hash(body)
+        if said == self.said and mark == self.mark:
+            return
+        self.mark = mark
+        self.before = self.said
         if said != self.said:
-            self.before = self.said
             self._take(said)
 
     def revert(self) -> bool:

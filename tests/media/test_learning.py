@@ -334,6 +334,19 @@ def test_a_refused_offer_is_taken_back(w: World) -> None:
     assert a.take() == [rtp(1)] and b.take() == [rtp(0), rtp(2)]
 
 
+def test_a_refused_offer_with_the_same_lines_is_taken_back_to_the_last_accepted_one(w: World) -> None:
+    a, b = w.party(CAROL, 8000), w.party(BOB, 5000)
+    session, _, to_b = talk(w, w.party(ALICE), b)
+    session.rewrite(sdp(CAROL, 8000, version=2), "a", "b0", P)
+    session.rewrite(sdp(BOB, 5000, version=2), "b0", "a", P)
+    session.rewrite(sdp(CAROL, 8000, version=3), "a", "b0", P)
+    assert session.revert("a")
+    w.step()
+    b.send(to_b, rtp(1))
+    w.step()
+    assert a.take() == [rtp(1)]
+
+
 def test_a_line_that_comes_back_does_not_trust_its_old_address(w: World) -> None:
     audio, video, dead = "m=audio 4000 RTP/AVP 0", "m=video 4002 RTP/AVP 31", "m=video 0 RTP/AVP 31"
     b = w.party(BOB, 4002)

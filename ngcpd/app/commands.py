@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from ngcpd import __version__
-from ngcpd.app import writes
+from ngcpd.app import resources, writes
 from ngcpd.app.daemon import Daemon
 from ngcpd.app.queries import domains, names, subscribers
 from ngcpd.billing.mediation import recent_cdrs
@@ -64,6 +64,7 @@ def commands(daemon: Daemon, stop: Callable[[], object]) -> dict[str, Command]:
         "domain.list": lambda args: daemon.db.read(domains),
         "subscriber.list": lambda args: daemon.db.read(subscribers, text(args, "domain", required=False)),
         **writes.commands(daemon),
+        **resources.commands(daemon),
     }
 
 

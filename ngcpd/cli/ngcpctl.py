@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ngcpd import __version__
-from ngcpd.cli import commands, configcmd
+from ngcpd.cli import commands, configcmd, resources
 from ngcpd.cli import exit as exits
 from ngcpd.cli.client import Client, Refused, Unreachable
 from ngcpd.config import ConfigError, load
@@ -23,6 +23,12 @@ Run = Callable[[Client, argparse.Namespace], Any]
 Show = Callable[[Any, argparse.Namespace], str]
 Group = Any
 """What add_subparsers returns."""
+
+
+COMMANDS = (
+    *("status", "registrations", "registration", "calls", "call", "route", "cdrs", "log", "stop", "domain", "subscriber"),
+    *("pref", "lock", "config", "resource"),
+)
 
 
 def _common() -> argparse.ArgumentParser:
@@ -59,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     _looking(b, group)
     _control(b, group)
     _writes(b, group)
+    resources.add(b, group)
     _config(b, group)
     return top
 
@@ -160,7 +167,7 @@ def _config(b: _Builder, group: Group) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the result is the exit status."""
     p = parser()
-    args = p.parse_args(argv)
+    args = p.parse_args(resources.expand(sys.argv[1:] if argv is None else argv, COMMANDS))
     for name in ("config_dir", "socket"):
         vars(args).setdefault(name, None)
     vars(args).setdefault("json", False)

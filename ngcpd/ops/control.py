@@ -35,6 +35,12 @@ Commands of the daemon; times are seconds since the epoch, durations seconds, nu
 | pref.set | user, name, values: [..] ([] removes) | {name: [values]} |
 | subscriber.password | user, password | {user} |
 | lock.set | user, level: 0..5 or null | {user, level} |
+| resource.names | | [name] of all declared resources (docs/rest.md) |
+| resource.list | resource, query: {filter: text} | {total, page, rows, items: [document]} |
+| resource.show | resource, id | document |
+| resource.create | resource, values: {field: value} | document |
+| resource.set | resource, id, values: {field: value}, others stay | document |
+| resource.delete | resource, id | {id, deleted: true} |
 | route | caller, callee, source_ip? | [{stage, looked_at, verdict}]: what would happen to such a call, nothing is sent |
 """
 

@@ -76,8 +76,10 @@ def calls(settings: Settings) -> CallSettings:
         max_forwards=settings.kamailio.lb.max_forwards,
         server=sip.server_header,
         t1=sip.t1 / 1000,
-        t2=sip.t2 / 1000,
         traces=settings.ngcpd.calls.traces,
+        max_calls=settings.ngcpd.calls.max_calls,
+        max_branches=settings.ngcpd.calls.max_branches,
+        strip_100rel=proxy.filter_100rel_from_supported,
     )
 
 

@@ -91,12 +91,13 @@ class Call:
 
     def _deliver(self, verdict: Deliver) -> None:
         request = self.request
-        self.reliable_offered = request.has_token("Supported", "100rel") or request.has_token("Require", "100rel")
-        self.leg_fields = leg_fields(request)
+        settings = self.calls.settings
+        self.reliable_offered = not settings.strip_100rel and (request.has_token("Supported", "100rel") or request.has_token("Require", "100rel"))
+        self.leg_fields = leg_fields(request, drop_options=("100rel",) if settings.strip_100rel else ())
         caller = self.ctx.caller_media
         self.media.policies["a"] = policy(caller, self.tx.flow.family)
         self.media.relay = caller.use_rtpproxy != "never" and all(b.media.use_rtpproxy != "never" for b in verdict.branches)
-        for n, spec in enumerate(verdict.branches):
+        for n, spec in enumerate(verdict.branches[: settings.max_branches]):
             side = f"b{n}"
             self.media.policies[side] = policy(spec.media, spec.family)
             self.branches.append(BranchLeg(self, spec, side))

@@ -55,7 +55,9 @@ class Calls:
     # ------------------------------------------------------------------------------------------------------- entrances
     def invite(self, tx: ServerTransaction, source: Source) -> None:
         """An INVITE outside of any dialog."""
-        if not self.accepting:
+        if not self.accepting or 0 < self.settings.max_calls <= len(self.calls):
+            if self.accepting:
+                log.limited("full", 60.0, "too many calls, new ones are refused", limit=self.settings.max_calls)
             self.reply(tx, 503, to_tag=self.rng.token(6), fields=[("Retry-After", "5")])
             return
         ctx = CallContext(tx.request, source, self.clock.time())

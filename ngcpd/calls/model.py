@@ -22,10 +22,12 @@ class CallSettings:
     contact_user: str = "ngcp-lb"
     server: str = "ngcpd"
     t1: float = 0.5
-    t2: float = 4.0
     first_cseq: int = 10
     traces: int = 1000
     early_dialogs_per_branch: int = 16
+    max_calls: int = 0
+    max_branches: int = 16
+    strip_100rel: bool = False
     callid_suffix: str = "_b2b-1"
 
     @property

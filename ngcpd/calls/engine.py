@@ -84,6 +84,7 @@ class Calls:
         fields = [*verdict.fields, ("Server", self.settings.server)] if self.settings.server else verdict.fields
         call.over = True
         call.tx.refuse(verdict.code, verdict.reason, fields)
+        call.media.close()  # nothing was opened; it lets go of the call, so that no cycle is left to the collector
         self.call_over(call)
 
     def _failed(self, failure: Failure, call: Call) -> None:

@@ -122,6 +122,11 @@ class Daemon:
         self._running = False
         self.seeded = False
 
+    @property
+    def serving(self) -> bool:
+        """True from the end of the start to the end of the stop."""
+        return self._running
+
     def flow_of(self, flow_id: int) -> Flow | None:
         """The open connection of that id."""
         return self.stack.transports.flows.get(flow_id)

@@ -25,7 +25,7 @@ LOGIN_BACKLOG = 200
 
 
 class WebServer:
-    """`bind` opens the ports (OSError naming one), `stop` closes them. Requests before the daemon serves are answered 503 by the store."""
+    """`bind` opens the ports (OSError naming one), `stop` closes them. Requests before the daemon serves get 503."""
 
     def __init__(self, reactor: Any, daemon: Daemon) -> None:
         """TlsError when the certificate cannot be used."""
@@ -56,6 +56,7 @@ class WebServer:
             logins,
             specials={"subscriberregistrations": registrations.answer},
             version=__version__,
+            ready=lambda: daemon.serving,
         )
 
     def bind(self) -> None:

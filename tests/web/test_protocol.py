@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest_twisted
+import hashlib
 
+import pytest
+import pytest_twisted
+import sqlalchemy as sa
+
+from ngcpd.store.tables.tenancy import admin
 from tests.web.harness import Web
 
 ensure = pytest_twisted.ensureDeferred
@@ -89,6 +94,40 @@ async def test_failed_logins_are_limited(web: Web) -> None:
     seen = [(await bad.get("/api/domains/")).status for _ in range(21)]
     assert seen[:20] == [401] * 20 and seen[20] == 429
     assert (await web.client().get("/api/domains/")).status == 429
+
+
+@ensure
+async def test_starting(web: Web) -> None:
+    web.api.ready = lambda: False
+    answer = await web.client().get("/api/domains/")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+
+
+@ensure
+async def test_md5_of_an_older_system_is_made_new(web: Web) -> None:
+    old = hashlib.md5(b"administrator").hexdigest()
+    web.database.run_here(lambda conn: conn.execute(sa.update(admin).where(admin.c.id == 1).values(password_hash=old)))
+    assert (await web.client("administrator", "wrong").get("/api/domains/")).status == 401
+    assert (await web.client().get("/api/domains/")).status == 200
+    assert web.rows(sa.select(admin.c.password_hash).where(admin.c.id == 1))[0][0].startswith("$argon2id$")
+    assert (await web.client().get("/api/domains/")).status == 200
+
+
+@ensure
+async def test_a_verified_login_is_remembered_without_asking_argon(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    verify = web.env.argon.verify
+
+    def counted(stored: str, password: str) -> bool:
+        asked.append(password)
+        return verify(stored, password)
+
+    monkeypatch.setattr(web.env.argon, "verify", counted)
+    for _ in range(3):
+        assert (await web.client().get("/api/domains/")).status == 200
+    assert asked == ["administrator"]
+    assert (await web.client("administrator", "Administrator").get("/api/domains/")).status == 401
+    assert len(asked) == 2
 
 
 @ensure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 import subprocess
@@ -14,9 +15,10 @@ import sqlalchemy as sa
 from twisted.internet.defer import DeferredList, ensureDeferred
 from twisted.internet.threads import deferToThread
 
+from ngcpd.store.tables.accounting import cdr
 from ngcpd.store.tables.identity import number, subscriber
 from ngcpd.store.tables.preferences import preference_value
-from ngcpd.store.tables.tenancy import admin, contact, idempotency, journal
+from ngcpd.store.tables.tenancy import admin, contact, idempotency, journal, reseller
 from tests.web.harness import Client, Web
 
 ensure = pytest_twisted.ensureDeferred
@@ -194,6 +196,30 @@ async def test_rewrite_rules(web: Web) -> None:
     assert (await root.doc(path))["rewrite_rule_set"] == "at"
     assert (await root.delete(f"/api/rewriterulesets/{key}")).status == 204
     assert "rewrite_rule_set" not in await root.doc(path)
+
+
+@ensure
+async def test_call_records_show_a_reseller_its_own_side(web: Web) -> None:
+    root = web.client()
+    _, own = await web.reseller("alps")
+    contract = web.rows(sa.select(reseller.c.contract_id).where(reseller.c.name == "alps"))[0][0]
+    row = {
+        **dict.fromkeys(("source_user", "source_domain", "source_cli", "source_ip", "destination_user", "destination_domain"), "x"),
+        **dict.fromkeys(("destination_user_dialed", "destination_user_in", "destination_domain_in", "call_id"), "y"),
+        "source_user_id": "u1", "source_provider_id": str(contract), "source_account_id": 7, "source_clir": False,
+        "destination_user_id": "u2", "destination_provider_id": "1", "destination_account_id": 8, "call_code": "200",
+        "init_time": 1_700_000_000.25, "start_time": 1_700_000_001.5, "duration": 12.5, "update_time": datetime.datetime(2024, 1, 1),
+        "source_customer_cost": 3, "destination_customer_cost": 4, "source_carrier_cost": 5,
+    }
+    foreign = {**row, "source_provider_id": "1"}
+    web.database.run_here(lambda conn: conn.execute(sa.insert(cdr), [row, foreign]))
+    assert (await root.doc("/api/calls/"))["total_count"] == 2
+    mine = (await own.doc("/api/calls/"))["_embedded"]["ngcp:calls"]
+    assert (mine["source_user"], mine["source_customer_cost"], mine["destination_user"], mine["destination_customer_cost"]) == ("x", 3, None, None)
+    assert mine["init_time"].endswith(".250") and mine["duration"] == 12.5 and "source_carrier_cost" not in mine and "rated_at" not in mine
+    assert (await root.doc("/api/calls/?customer_id=8"))["total_count"] == 2 and (await root.doc("/api/calls/?customer_id=9"))["total_count"] == 0
+    assert (await root.doc(f"/api/calls/{mine['id']}"))["source_carrier_cost"] == 5
+    assert (await own.post("/api/calls/", {})).status == 404
 
 
 @ensure

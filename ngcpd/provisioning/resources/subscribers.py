@@ -11,7 +11,7 @@ from ngcpd.provisioning.check import E164
 from ngcpd.provisioning.errors import Invalid, Plain, ProvisioningError
 from ngcpd.provisioning.fields import Array, Bool, Choice, Email, Enum, Field, Int, Object, Ref, Text
 from ngcpd.provisioning.query import CHUNK, pattern
-from ngcpd.provisioning.resource import FULL_PATCH, ID, Doc, Filter, Link, Resource, Row, Values, Work
+from ngcpd.provisioning.resource import FULL_PATCH, ID, READ_ONLY, Doc, Filter, Link, Resource, Row, Values, Work
 from ngcpd.provisioning.subscribers import NewSubscriber
 from ngcpd.provisioning.units import update_row
 from ngcpd.store import changes
@@ -371,4 +371,37 @@ SUBSCRIBERS = Resource(
     },
 )
 
-RESOURCES = [SUBSCRIBERS]
+NUMBERS = Resource(
+    name="numbers",
+    entity="number",
+    help="An E.164 number that a subscriber has; it is given and taken away with the subscriber.",
+    table=number,
+    where=(number.c.subscriber_id.is_not(None),),
+    scope=number.c.reseller_id,
+    fields=(
+        ID,
+        Field("cc", Int(1), read_only=True, help="Country code"),
+        Field("ac", Text(7), read_only=True, help="Area code"),
+        Field("sn", Text(31), read_only=True, help="Subscriber number"),
+        Field("e164", Text(42), read_only=True, help="The three together"),
+        Field("is_primary", Bool(), read_only=True, help="Is the subscriber's main number"),
+        Field("subscriber_id", Ref("subscribers"), read_only=True, help="Subscriber"),
+        Field("reseller_id", Ref("resellers"), read_only=True, help="Reseller"),
+    ),
+    filters=(
+        Filter("subscriber_id"),
+        Filter("reseller_id"),
+        Filter("cc"),
+        Filter("ac", "string"),
+        Filter("sn", "string"),
+        Filter("e164", "like"),
+        Filter("is_primary", "bool"),
+    ),
+    links=(Link("subscribers", field="subscriber_id"),),
+    collection=READ_ONLY,
+    item=READ_ONLY,
+    patch=(),
+    priority="P3",
+)
+
+RESOURCES = [SUBSCRIBERS, NUMBERS]

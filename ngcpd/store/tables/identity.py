@@ -81,7 +81,7 @@ subscriber = table(
     sa.UniqueConstraint("domain_id", "live_name"),
     sa.UniqueConstraint("domain_id", "webusername"),
     sa.Index(None, "external_id"),
-    sa.Index(None, "status", "domain_id"),
+    sa.Index(None, "domain_id", "status"),
 )
 
 # E.164: country code, area code (may be empty), subscriber number; `e164` is the three written together and what calls are found by.

@@ -42,16 +42,21 @@ class Api:
         *,
         specials: Mapping[str, Special] | None = None,
         version: str = "1.0",
+        ready: Callable[[], bool] = lambda: True,
     ) -> None:
         self._database = database
         self._served = serve.Served(env, resources)
         self._logins = logins
         self._specials = dict(specials or {})
         self._version = version
+        self.ready = ready
+        """False while the daemon starts: everything is answered 503."""
 
     async def answer(self, message: Message, certificate: Any) -> Answer:
         """The answer to a request; errors are answers, too."""
         caller: Caller | None = None
+        if not self.ready():
+            return fault(503, "The service is starting.", {"Retry-After": "5"})
         try:
             caller = await self._who(message, certificate)
             return await self._dispatch(caller, message)

@@ -33,7 +33,7 @@ def relations(resource: Resource, doc: Doc, resources: Mapping[str, Resource], c
                 found.setdefault(link.rel, []).append(f"{uri(target)}?{link.filter}={quote(str(value), safe='')}")
             continue
         value = doc.get(link.field)
-        keys = value if isinstance(value, list) else [] if value is None else [value]
+        keys = value if isinstance(value, list) else [value] if value else []
         if "GET" in target.item:
             found.setdefault(link.rel, []).extend(uri(target, key) for key in keys)
     return {rel: targets for rel, targets in found.items() if targets}

@@ -23,6 +23,8 @@ from ngcpd.web.rest.errors import HttpError
 from ngcpd.web.rest.message import HAL, JSON, PATCH, PROFILE, Answer, Message, dump
 
 CSV = "text/csv"
+KEEP = datetime.timedelta(days=1)
+"""How long an Idempotency-Key is remembered."""
 JOURNAL_ORDER = ("id", "operation", "resource_name", "resource_id", "at", "username")
 
 
@@ -103,6 +105,7 @@ def _once(work: Work, resource: Resource, message: Message, key: str, body: Doc)
     known = sa.select(idempotency.c.body_hash, idempotency.c.status, idempotency.c.location).where(idempotency.c.key_hash == key_hash)
     before = conn.execute(known).one_or_none()
     if before is None:
+        conn.execute(sa.delete(idempotency).where(idempotency.c.at < now(conn) - KEEP))
         values = {"key_hash": key_hash, "body_hash": body_hash, "status": 201, "location": "", "at": now(conn)}
         try:
             conn.execute(sa.insert(idempotency).values(**values))

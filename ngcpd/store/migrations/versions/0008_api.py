@@ -15,7 +15,7 @@ def upgrade() -> None:
     op.add_column("contact", sa.Column("deleted_at", sa.DateTime(), nullable=True))
     op.add_column("reseller", sa.Column("enable_rtc", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("reseller", sa.Column("rtc_networks", sa.String(255), nullable=False, server_default=""))
-    op.create_index("ix_subscriber__status_domain_id", "subscriber", ["status", "domain_id"])
+    op.create_index("ix_subscriber__domain_id_status", "subscriber", ["domain_id", "status"])
     _own()
     _features()
     _numbering()

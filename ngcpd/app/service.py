@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import sys
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from twisted.python.failure import Failure
 
 from ngcpd.app.commands import commands, errors
 from ngcpd.app.daemon import Daemon
+from ngcpd.app.interpreter import Collector
 from ngcpd.app.world import World
 from ngcpd.cli.exit import FAILED, StartError
 from ngcpd.config import Loaded, ensure_directory
@@ -29,8 +29,6 @@ from ngcpd.store.kv_memory import MemoryKeyValue
 from ngcpd.store.kv_redis import RedisKeyValue
 
 log = logs.logger("app")
-COLLECT = (50_000, 10, 20)
-"""Generations of the garbage collector; CPython's own are (700, 10, 10)."""
 HINTS = {
     errno.EADDRINUSE: "; another program has it (ss -lnutp shows which)",
     errno.EADDRNOTAVAIL: "; no interface of this machine has this address, correct network.yml or NGCPD_LISTEN",
@@ -107,6 +105,7 @@ class DaemonService(Service):
         self.daemon = Daemon(world, loaded, load_or_create(paths.secrets_file, rng))
         self.control = ControlServer(paths.control_socket, commands(self.daemon, self._stop_soon), self.reactor, errors=errors())
         self.web: Any = None
+        self.collector = Collector(self.clock, lambda: len(self.daemon.calls.calls))
         self._starting: Deferred[None] | None = None
 
     def _web(self) -> Any:
@@ -154,11 +153,7 @@ class DaemonService(Service):
         self._starting.addCallbacks(self._started, self._failed)
 
     def _started(self, _: None) -> None:
-        # What was loaded stays: the collector need not look at it again. Calls leave few cycles behind and most objects die without it, so it
-        # comes rarely; each pass over the transactions of the last half minute would hold up the signalling.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*COLLECT)
+        self.collector.start()
         ready = os.environ.get("NGCPD_READY_FD", "")
         if ready.isdigit():
             try:
@@ -192,6 +187,7 @@ class DaemonService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self.collector.stop()
         await self.control.stop()
         if self.web is not None:
             await self.web.stop()

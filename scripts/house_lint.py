@@ -79,7 +79,9 @@ def check(path: Path) -> list[str]:
             found.append((node.lineno if hasattr(node, "lineno") else 0, "onupdate"))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "CURRENT_TIMESTAMP" in node.value and len(node.value) < 60:
             found.append((node.lineno, "CURRENT_TIMESTAMP"))
-        if imports_socket and isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "socket" and node.attr not in SOCKET_OK:
+        if not imports_socket or not isinstance(node, ast.Attribute):
+            continue
+        if isinstance(node.value, ast.Name) and node.value.id == "socket" and node.attr not in SOCKET_OK:
             found.append((node.lineno, f"use of socket.{node.attr}"))
     return [f"{rel}:{line}: {what}; it is passed in (ngcpd.runtime.ports)" for line, what in sorted(set(found))]
 

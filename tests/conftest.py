@@ -1,5 +1,3 @@
 """Fixtures of all rooms: private servers and stores."""
 
-import importlib.util
-
-pytest_plugins = [name for name in ("tests.servers.mariadb", "tests.servers.stores", "tests.servers.redis", "tests.servers.daemon") if importlib.util.find_spec(name)]
+pytest_plugins = ["tests.servers.mariadb", "tests.servers.stores", "tests.servers.redis", "tests.servers.daemon"]

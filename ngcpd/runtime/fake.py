@@ -15,7 +15,7 @@ P = ParamSpec("P")
 
 
 class SimTimer:
-    __slots__ = ("when", "seq", "fn", "args", "done")
+    __slots__ = ("args", "done", "fn", "seq", "when")
 
     def __init__(self, when: float, seq: int, fn: Callable[..., object], args: tuple[object, ...]) -> None:
         self.when = when

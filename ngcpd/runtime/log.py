@@ -85,7 +85,7 @@ sink = Sink()
 class Logger:
     """The log of one room."""
 
-    __slots__ = ("room", "level")
+    __slots__ = ("level", "room")
 
     def __init__(self, room: str, level: int = LEVELS["info"]) -> None:
         self.room = room

@@ -10,7 +10,7 @@ READING = frozenset(("GET", "HEAD", "OPTIONS"))
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`role` admin sees everything, reseller only what belongs to `reseller_id`. `id` None is the command line, which has every right."""
+    """`role` admin sees everything, reseller only what belongs to `reseller_id`. `id` None is the command line."""
 
     login: str
     role: str
@@ -33,5 +33,5 @@ class Caller:
         return self.role == ADMIN if right == ADMIN else bool(getattr(self, right))
 
 
-OPERATOR = Caller("operator", ADMIN, is_master=True, show_passwords=True, call_data=True, billing_data=True, lawful_intercept=True)
-"""Whoever may use the control socket."""
+OPERATOR = Caller("operator", ADMIN, is_master=True, call_data=True, billing_data=True, lawful_intercept=True)
+"""Whoever may use the control socket. Passwords of subscribers are not printed to terminals."""

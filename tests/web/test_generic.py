@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 from typing import Any
+from urllib.parse import quote
+from xml.dom import minidom
 
 import pytest_twisted
 
@@ -186,8 +188,6 @@ async def refused(root: Client, resource: Resource, path: str, body: dict[str, A
     assert (await root.doc(path))["total_count"] == before
     for f in resource.filters:
         for text in ("'", "\\", "%", "*", "NULL", "1", "a,b", "2024-01-01", "\u20ac", "[", "9" * 30):
-            from urllib.parse import quote
-
             answer = await root.get(f"{path}?{f.name}={quote(text)}")
             assert answer.status in (200, 422), (f.name, text, answer)
 
@@ -284,6 +284,23 @@ async def test_every_collection_and_the_generated_documents(web: Web) -> None:
     root = web.client()
     openapi = (await root.get("/api/openapi.json")).json()
     assert openapi["openapi"] == "3.1.0"
+    references: list[str] = []
+    operations: list[str] = []
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            references.extend([node["$ref"]] if "$ref" in node else [])
+            operations.extend([node["operationId"]] if "operationId" in node else [])
+        for below in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            walk(below)
+
+    walk(openapi)
+    assert len(operations) == len(set(operations)) > 200
+    for reference in set(references):
+        found = openapi
+        for part in reference.removeprefix("#/").split("/"):
+            found = found[part]
+    minidom.parseString((await root.get("/api/")).body)
     for resource in REGISTRY.values():
         answer = await root.raw("OPTIONS", f"/api/{resource.name}/")
         assert answer.status == 200 and answer.json()["methods"] == list(resource.collection)
@@ -292,3 +309,42 @@ async def test_every_collection_and_the_generated_documents(web: Web) -> None:
             assert found.status == 200, (resource.name, found)
         if resource.single is None:
             assert f"/api/{resource.name}/" in openapi["paths"]
+
+
+@ensure
+async def test_views_of_a_subscriber_come_back_as_they_were_sent(web: Web) -> None:
+    """What has an item per subscriber: PUT of what GET gave changes nothing, wrong types are refused, nothing of it breaks."""
+    root = web.client()
+    ids = await world(web, root)
+    samples: dict[str, dict[str, Any]] = {
+        "speeddials": {"speeddials": [{"slot": "*1", "destination": "431200"}]},
+        "autoattendants": {"slots": [{"slot": 1, "destination": "431200"}]},
+        "ccmapentries": {"mappings": [{"auth_key": "431200"}]},
+        "voicemailsettings": {"pin": "4711", "email": "a@example.org", "attach": True, "delete": True},
+        "faxserversettings": {
+            "name": "fax",
+            "password": "s3cret-pw",
+            "active": True,
+            "destinations": [{"destination": "a@example.org", "filetype": "PDF", "incoming": True, "outgoing": False, "status": False}],
+        },
+    }
+    for name, sample in samples.items():
+        item = f"/api/{name}/{ids['subscribers']}"
+        assert (await root.put(item, sample)).status == 204, name
+        doc = await root.doc(item)
+        for key, value in sample.items():
+            if not isinstance(value, list):
+                assert doc[key] == value, (name, key, doc)
+        assert (await root.put(item, doc)).status == 204, name
+        assert await root.doc(item) == doc, name
+        for f in REGISTRY[name].fields:
+            if not f.read_only:
+                for wrong in ({"a": 1}, [1], "\0", 1.5, [{"x": 1}]):
+                    assert (await root.put(item, {**sample, f.name: wrong})).status in (204, 422), (name, f.name, wrong)
+        twice = {k: v + v if isinstance(v, list) else v for k, v in sample.items()}
+        if twice != sample:
+            assert (await root.put(item, twice)).status == 422, name
+        assert (await root.put(f"/api/{name}/999999", sample)).status == 404
+    assert (await root.doc("/api/speeddials/?nonempty=false"))["total_count"] == 0
+    assert (await root.put(f"/api/voicemailsettings/{ids['subscribers']}", {"pin": "12"})).status == 422
+    assert (await root.put(f"/api/voicemailsettings/{ids['subscribers']}", {"pin": "1234", "delete": True, "attach": False})).status == 422

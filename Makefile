@@ -11,6 +11,7 @@ help:
 	@echo "make test                  install what the tests need, lint, run all tests"
 	@echo "make lint                  ruff, mypy --strict, layers, house rules"
 	@echo "make fuzz [MINUTES=10]     hostile input: coverage-guided fuzzers and generated messages, findings kept as regression files"
+	@echo "make soak [MINUTES=30]     simulated calls under random faults, and a real daemon killed under load"
 	@echo "make fresh                 repeat the README's words in a fresh Debian 12 chroot (root)"
 	@echo "make clean                 remove the virtual environment and caches (keeps ./var)"
 
@@ -51,3 +52,9 @@ fresh:
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+
+# 80 % simulated calls under random faults, 20 % a real daemon killed under load; figures in docs/reliability.md
+.PHONY: soak
+soak: MINUTES ?= 30
+soak: deps-test
+	$(BIN)/python scripts/soak.py --minutes $(MINUTES)

@@ -6,6 +6,8 @@ import sqlite3
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ngcpd.store.journal_record import decode
 from tests.sim.platform import USERS
 
@@ -13,8 +15,6 @@ if TYPE_CHECKING:
     from tests.sim.agent import Ua
     from tests.sim.run import Run
     from tests.sim.talk import Call, Leg
-
-import msgspec
 
 NEAR = 0.004  # records are rounded to milliseconds
 STATUS = {200: "ok", 486: "busy", 480: "noanswer", 487: "cancel", 408: "timeout", 404: "offline"}
@@ -131,7 +131,8 @@ def check_records(run: Run) -> None:
     kept = conn.execute("select count(*) from acc_backup").fetchone()[0]
     conn.close()
     if left or trash:
-        run.fault(f"accounting rows left {len(left)} and thrown away {len(trash)}: {[(r['method'], r['callid'], r['sip_code']) for r in (left + trash)[:3]]}")
+        shown = [(r["method"], r["callid"], r["sip_code"]) for r in (left + trash)[:3]]
+        run.fault(f"accounting rows left {len(left)} and thrown away {len(trash)}: {shown}")
     events = journalled(run)
     if len(events) != kept + len(left) + len(trash):
         run.fault(f"{len(events)} events journalled, {kept + len(left) + len(trash)} in the store")
@@ -189,20 +190,16 @@ def _check_cdr(run: Run, call: Call, theirs: list[Leg], rows: list[dict[str, Any
     what = f"CDR of {call.base}: start {start:.3f} duration {duration:.3f}"
     if start > mine.up + NEAR or (theirs and start < min(leg.up for leg in theirs) - NEAR):
         run.fault(f"{what}: started out of bounds, {mine} {theirs}")
-    ends = [leg.sent_bye for leg in (mine, *theirs) if leg.sent_bye >= 0]
-    if call.early_bye_at >= 0:
-        ends.append(call.early_bye_at)
-    lower = min(ends, default=start)
-    if any(leg.how in ("bye-in", "481") and leg.down < lower for leg in (mine, *theirs)):
-        lower = start  # the platform ended it
     deaths = [d - epoch for d in run.platform.deaths if d - epoch >= start - NEAR]
-    if deaths:
-        lower = min(lower, deaths[0] - 1.2)
-    if run.full and deaths:  # the sign of life and the end of the call may not have been written
-        lower = start
-    if end < min(lower, mine.down) - NEAR and end > start + NEAR:
-        run.fault(f"{what}: ended before anybody hung up, {mine} {theirs}")
-    if end < lower - NEAR and lower > start + NEAR:
-        run.fault(f"{what}: too short, {mine} {theirs}")
+    byes = run.byes.get(call.base, [])
+    told = any(abs(at - end) <= NEAR for at in byes)
+    closed = bool(deaths) and max(start, deaths[0] - 1.2) - NEAR <= end <= deaths[0] + NEAR
+    excused = (run.full and deaths) or (call.ua.tcp and hurt_any(run, call))
+    if not (told or closed or excused):
+        run.fault(f"{what}: ended at {end:.3f} without a BYE of the platform {byes[:4]} {deaths[:2]}, {mine} {theirs}")
+    said = [leg.sent_bye for leg in (mine, *theirs) if leg.sent_bye >= 0] + [call.early_bye_at] * (call.early_bye_at >= 0)
+    healthy = duration < 59.9 and not deaths and calm(run, call, theirs) and not any(leg.deaf for leg in (mine, *theirs))
+    if healthy and (not said or min(said) > end + NEAR):
+        run.fault(f"{what}: the platform ended a healthy call, {mine} {theirs}")
     if mine.how in ("bye-in", "bye-200") and end > mine.down + NEAR:
         run.fault(f"{what}: too long, {mine} {theirs}")

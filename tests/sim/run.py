@@ -1,7 +1,7 @@
 """One run of the simulation: a seed gives the faults, the links, the user agents and every one of their decisions.
 
-    result = simulate(4711)
-    assert not result.faults, result
+result = simulate(4711)
+assert not result.faults, result
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.sim.checks import check_bindings, check_calls, check_records
 from tests.sim.noise import Stranger
 from tests.sim.outside import FastClock
 from tests.sim.platform import DOMAIN, HOSTS, PASSWORD, USERS, Platform, Template
-from tests.sim.talk import Call, Leg, Talk
+from tests.sim.talk import SUFFIX, Call, Leg, Talk
 
 _template: list[Template] = []
 LOUD = ("journal cannot be written", "journal does not reach the disk")
@@ -149,6 +149,8 @@ class Run:
         """Branch of each first INVITE (and its repetition with credentials) -> Call-ID."""
         self.sent_finals: dict[tuple[int, str], tuple[int, float, str]] = {}
         """(life of the daemon, branch) -> status, moment, excuse."""
+        self.byes: dict[str, list[float]] = {}
+        """Call-ID -> when the platform sent or answered a BYE."""
         self.hurt: list[tuple[float, float, Ua | None]] = []
         self.full: list[tuple[float, float]] = []
         self.placed = 0
@@ -177,14 +179,27 @@ class Run:
         self.messages += 1
         self._hash.update(f"{self.clock.now:.6f}{kind}{source}{to}".encode())
         self._hash.update(data)
-        if source[0] in HOSTS and data[:8] == b"SIP/2.0 " and data[8] >= 50:
+        if source[0] not in HOSTS:
+            return True
+        if data[:4] == b"BYE ":
+            self._ended(data)
+        elif data[:8] == b"SIP/2.0 " and data[8] >= 50:
             at = data.find(b"\r\nCSeq: ")
-            if data.find(b" INVITE\r\n", at, at + 30) > 0:
+            method = data[data.find(b" ", at + 8) + 1 : data.find(b"\r\n", at + 8)]
+            if method == b"BYE":
+                self._ended(data)
+            elif method == b"INVITE":
                 at = data.find(b"branch=") + 7
                 branch = data[at : data.find(b";", at)].partition(b"\r")[0].decode("latin-1")
                 if branch in self.initial:
                     self._final(branch, int(data[8:11]))
         return True
+
+    def _ended(self, data: bytes) -> None:
+        """The platform sends a BYE or answers one."""
+        at = data.find(b"\r\nCall-ID: ") + 11
+        base = data[at : data.find(b"\r\n", at)].decode("latin-1").removesuffix(SUFFIX)
+        self.byes.setdefault(base, []).append(self.clock.now)
 
     def _final(self, branch: str, status: int) -> None:
         platform = self.platform

@@ -20,7 +20,7 @@ class Leg:
 
     __slots__ = (
         *("acked", "answer", "base", "busy", "call_id", "down", "glared", "how", "local", "lseq", "offered", "remote", "role", "rseq", "server"),
-        *("state", "sent_bye", "tags", "target", "ua", "up", "version", "ack_data", "hurt"),
+        *("state", "sent_bye", "tags", "target", "ua", "up", "version", "ack_data", "deaf"),
     )
 
     def __init__(self, ua: Ua, role: str, call_id: str, local: str, remote: str, target: str, rseq: int, lseq: int) -> None:
@@ -44,7 +44,7 @@ class Leg:
         self.offered = False
         self.answer = b""
         self.ack_data = b""
-        self.hurt = False
+        self.deaf = False
         ua.legs[self.tags] = self
         ua.run.legs.append(self)
 
@@ -224,6 +224,7 @@ class Leg:
             return
         what = run.rng.random()
         if what < run.p.deaf:
+            self.deaf = True
             return  # never answered
         self.busy = 2
         if what < 0.1:
@@ -308,9 +309,8 @@ class Call:
             more += f"Proxy-Authorization: {self.auth}\r\n"
         branch = ua.branch()
         ua.run.initial[branch] = self.base
-        data = request(
-            "INVITE", self.target, f"{ua.via}{branch};rport", self.me, f"<{self.target}>", self.base, self.lseq, more, b"" if self.late else self.body()
-        )
+        body = b"" if self.late else self.body()
+        data = request("INVITE", self.target, f"{ua.via}{branch};rport", self.me, f"<{self.target}>", self.base, self.lseq, more, body)
         ua.run.counts["invites"] += 1
         ua.run.heard(data)
         self.client = Client(ua, "INVITE", branch, data, self.answered)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import json
 
 import pytest
 import pytest_twisted
@@ -94,6 +96,18 @@ async def test_failed_logins_are_limited(web: Web) -> None:
     seen = [(await bad.get("/api/domains/")).status for _ in range(21)]
     assert seen[:20] == [401] * 20 and seen[20] == 429
     assert (await web.client().get("/api/domains/")).status == 429
+
+
+@ensure
+async def test_csv_of_a_page(web: Web) -> None:
+    root = web.client()
+    for name in ("b,1", 'a"2'):
+        body = {"reseller_id": 1, "name": name, "description": "x", "blocks": [{"ip": "192.0.2.1"}]}
+        assert (await root.post("/api/billingnetworks/", body)).status == 201
+    answer = await root.get("/api/billingnetworks/?order_by=name", Accept="text/csv")
+    assert answer.headers["content-type"].startswith("text/csv")
+    rows = list(csv.DictReader(answer.body.decode().splitlines()))
+    assert [row["name"] for row in rows] == ['a"2', "b,1"] and json.loads(rows[0]["blocks"]) == [{"ip": "192.0.2.1", "mask": None}]
 
 
 @ensure

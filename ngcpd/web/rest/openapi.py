@@ -131,7 +131,7 @@ def _list(resource: Resource) -> Schema:
             },
         },
     }
-    return {"description": "One page", "content": {HAL: {"schema": schema}}}
+    return {"description": "One page", "content": {HAL: {"schema": schema}, "text/csv": {"schema": {"type": "string"}}}}
 
 
 def _request(schema: str, example: Any) -> Schema:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -66,9 +68,28 @@ def get_collection(conn: sa.Connection, served: Served, caller: Caller, resource
     if limit and asked.get("rows", "").isdigit() and int(asked["rows"]) > limit:
         asked["rows"] = str(limit)
     page = query.list_page(work, resource, asked)
+    if message.headers.get("accept", "").split(",")[0].split(";")[0].strip().lower() == CSV:
+        return _csv(resource, page.items)
     items = [hal.item(resource, doc, served.resources, caller) for doc in page.items]
     as_object = served.env.rules.single_as_object and not resource.always_array
     return Answer(200, dump(hal.collection(resource.name, resource.name, page, asked, items, as_object=as_object)), HAL)
+
+
+def _csv(resource: Resource, docs: list[Doc]) -> Answer:
+    """The items of a page as lines: a header of names, then values; lists and objects as JSON, null as nothing."""
+    names = [f.name for f in resource.fields if not f.write_only and (not docs or f.name in docs[0])]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(names)
+    for doc in docs:
+        writer.writerow([_cell(doc.get(name)) for name in names])
+    return Answer(200, text.getvalue().encode(), f"{CSV}; charset=utf-8; header=present")
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, list | dict | bool):
+        return json.dumps(value, ensure_ascii=False)
+    return value
 
 
 def post(conn: sa.Connection, served: Served, caller: Caller, resource: Resource, message: Message) -> Answer:

@@ -9,6 +9,7 @@ status 1 when there was a finding.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -24,7 +25,8 @@ from tests.hostile.regression import save
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / "var" / "fuzz"
 BARRAGE = "calls"
-SHARES = {"message": 3, "stream": 1, "sdp": 2, "digest": 1, "uri": 1, BARRAGE: 4}
+PREFIXES = "prefixes"
+SHARES = {"message": 3, "stream": 1, "sdp": 2, "digest": 1, "uri": 1, BARRAGE: 4, PREFIXES: 0}
 MAX_LENGTH = 8192
 RSS_MB = 1024
 
@@ -50,14 +52,22 @@ def guided(target: str, seconds: float) -> Outcome:
     corpus = STATE / "corpus" / target
     seeds.write(target, corpus)
     with tempfile.TemporaryDirectory() as artifacts:
-        options = [f"-max_total_time={max(1, int(seconds))}", f"-max_len={MAX_LENGTH}", f"-rss_limit_mb={RSS_MB}", "-timeout=10", "-print_final_stats=1"]
+        options = [
+            f"-max_total_time={max(1, int(seconds))}",
+            f"-max_len={MAX_LENGTH}",
+            f"-rss_limit_mb={RSS_MB}",
+            "-timeout=10",
+            "-print_final_stats=1",
+        ]
         command = [sys.executable, "-m", "fuzz.harness", target, f"-artifact_prefix={artifacts}/", *options, str(corpus)]
         begun = time.monotonic()
         with (STATE / f"{target}.log").open("w+b") as log:
             status = subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, timeout=seconds + 300).returncode
             log.seek(0)
             output = log.read().decode("utf-8", "replace")
-        saved = [str(save(target, path.read_bytes()).relative_to(ROOT)) for path in sorted(Path(artifacts).iterdir()) if path.stat().st_size <= 1 << 17]
+        saved = [
+            str(save(target, path.read_bytes()).relative_to(ROOT)) for path in sorted(Path(artifacts).iterdir()) if path.stat().st_size <= 1 << 17
+        ]
     if status and not saved:
         saved = [f"exit status {status}, see {STATE / f'{target}.log'}"]
     if saved:
@@ -70,7 +80,9 @@ def guided(target: str, seconds: float) -> Outcome:
 def barrage(seconds: float) -> Outcome:
     """Run the generated cases against the simulated daemon."""
     begun = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "fuzz.barrage", str(seconds)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=seconds + 600)
+    done = subprocess.run(
+        [sys.executable, "-m", "fuzz.barrage", str(seconds)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=seconds + 600
+    )
     lines = done.stdout.decode("utf-8", "replace").strip().splitlines()
     try:
         figures = json.loads(lines[-1])
@@ -82,6 +94,18 @@ def barrage(seconds: float) -> Outcome:
     return Outcome(BARRAGE, figures["executions"], time.monotonic() - begun, 0, 0, findings)
 
 
+def prefixes() -> Outcome:
+    """Every beginning of every message of the corpus; takes as long as it takes (a minute or two)."""
+    begun = time.monotonic()
+    command = [sys.executable, "-m", "pytest", "-q", "tests/hostile/test_prefixes.py"]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "NGCPD_PREFIXES": "all"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    output = done.stdout.decode("utf-8", "replace")
+    if done.returncode:
+        say(output[-3000:])
+    passed = re.search(r"(\d+) passed", output)
+    return Outcome(PREFIXES, int(passed.group(1)) if passed else 0, time.monotonic() - begun, 0, 0, ["see above"] if done.returncode else [])
+
+
 def main(argv: list[str]) -> int:
     minutes = float(argv[0]) if argv else 10.0
     wanted = argv[1:] or list(SHARES)
@@ -90,12 +114,12 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(f"no such target: {', '.join(unknown)}; there are {', '.join(SHARES)}\n")
         return 2
     STATE.mkdir(parents=True, exist_ok=True)
-    total = sum(SHARES[name] for name in wanted)
+    total = sum(SHARES[name] for name in wanted) or 1
     outcomes = []
     for name in wanted:
         seconds = minutes * 60 * SHARES[name] / total
         say(f"{name}: {seconds:.0f} s")
-        outcomes.append(guided(name, seconds) if name in TARGETS else barrage(seconds))
+        outcomes.append(guided(name, seconds) if name in TARGETS else barrage(seconds) if name == BARRAGE else prefixes())
     say(f"\n{'target':<10}{'executions':>12}{'seconds':>9}{'corpus':>8}{'RSS MB':>8}  findings")
     for o in outcomes:
         say(f"{o.target:<10}{o.executions:>12}{o.seconds:>9.0f}{o.corpus or '':>8}{o.rss_mb or '':>8}  {len(o.findings)}")

@@ -20,11 +20,23 @@ DIGESTS = (
     b"Basic dTpw",
 )
 VALUES = (
-    b"sip:user:pw@host.example:5061;transport=tcp;lr?subject=a&x=%41", b"sips:[2001:db8::1]:5061;user=phone", b"tel:+43-1-2345;phone-context=x",
-    b'"A \\" B" <sip:%61@h;p=1?h=v>;tag=t;q=0.5;expires=60', b"sip:a@b;tag=1", b"SIP / 2.0 / UDP h.example:5060;branch=z9hG4bKx;rport=1;received=[::1]",
-    b"1800;refresher=uac", b"1 2 INVITE", b"call@h;to-tag=1;from-tag=2;early-only", b'<sip:a@b?Replaces=c%3Bto-tag%3D1%3Bfrom-tag%3D2>', b'SIP;cause=200;text="x"',
-    b"refer;id=3", b"active;expires=60;retry-after=5", b"120 (busy);duration=60", b"<sip:a@b>;reason=no-answer;counter=2;privacy=off", b"<sip:a@b?Reason=SIP>;index=1.2",
-)  # fmt: skip
+    b"sip:user:pw@host.example:5061;transport=tcp;lr?subject=a&x=%41",
+    b"sips:[2001:db8::1]:5061;user=phone",
+    b"tel:+43-1-2345;phone-context=x",
+    b'"A \\" B" <sip:%61@h;p=1?h=v>;tag=t;q=0.5;expires=60',
+    b"sip:a@b;tag=1",
+    b"SIP / 2.0 / UDP h.example:5060;branch=z9hG4bKx;rport=1;received=[::1]",
+    b"1800;refresher=uac",
+    b"1 2 INVITE",
+    b"call@h;to-tag=1;from-tag=2;early-only",
+    b"<sip:a@b?Replaces=c%3Bto-tag%3D1%3Bfrom-tag%3D2>",
+    b'SIP;cause=200;text="x"',
+    b"refer;id=3",
+    b"active;expires=60;retry-after=5",
+    b"120 (busy);duration=60",
+    b"<sip:a@b>;reason=no-answer;counter=2;privacy=off",
+    b"<sip:a@b?Reason=SIP>;index=1.2",
+)
 
 
 def bodies() -> list[bytes]:
@@ -42,10 +54,12 @@ def messages() -> Iterator[bytes]:
     yield from (vector.data for vector in VECTORS.values())
     yield from (vector.data for vector in IPV6.values())
     options = Message.of(
-        "OPTIONS sip:a@h SIP/2.0\nv: SIP/2.0/UDP h;branch=z9hG4bK1;rport\nf: <sip:a@h>;tag=1\nt: <sip:b@h>\ni: c\nCSeq: 1 OPTIONS\nm: *\nx: 90\nRequire: timer"
+        "OPTIONS sip:a@h SIP/2.0\nv: SIP/2.0/UDP h;branch=z9hG4bK1;rport\nf: <sip:a@h>;tag=1\nt: <sip:b@h>\ni: c\nCSeq: 1 OPTIONS"
+        "\nm: *\nx: 90\nRequire: timer"
     )
     invite = Message.of(
-        "INVITE sip:a@h SIP/2.0\nVia: SIP/2.0/UDP h\nFrom: <sip:a@h>;tag=1\nTo: <sip:b@h>\nCall-ID: c\nCSeq: 1 INVITE\nContent-Type: application/sdp", bodies()[0]
+        "INVITE sip:a@h SIP/2.0\nVia: SIP/2.0/UDP h\nFrom: <sip:a@h>;tag=1\nTo: <sip:b@h>\nCall-ID: c\nCSeq: 1 INVITE\nContent-Type: application/sdp",
+        bodies()[0],
     )
     for kind, message in (("OPTIONS", options), ("INVITE", invite)):
         yield message.whole()

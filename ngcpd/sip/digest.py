@@ -36,8 +36,8 @@ _REASON = "Bad Auth Header"
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
 _MAX_PARAMS = 32
 _AUTH_PARAM = re.compile(
-    r"[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)[ \t]*=[ \t]*"
-    r'(?:"([^"\\]*(?:\\[\x00-\xff][^"\\]*)*)"|([^ \t",]*))[ \t]*(,|\Z)'
+    r"[ \t]*+([A-Za-z0-9\-.!%*_+`'~]++)[ \t]*+=[ \t]*+"  # possessive: see grammar._PARAM
+    r'(?:"([^"\\]*(?:\\[\x00-\xff][^"\\]*)*)"|([^ \t",]*+))[ \t]*+(,|\Z)'
 )
 
 

@@ -18,9 +18,10 @@ TOKEN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 _QUOTED = re.compile(r'"[^"\\]*(?:\\[\x00-\xff][^"\\]*)*"')
 _ESCAPED = re.compile(r"\\([\x00-\xff])")
 _STOP = re.compile(r'[",<]')
+# Blanks are possessive: those round an empty value would else be tried in every split, which is quadratic.
 _PARAM = re.compile(
-    r"[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)[ \t]*"  # name
-    r'(?:=[ \t]*(?:"([^"\\]*(?:\\[\x00-\xff][^"\\]*)*)"|([\x21\x23-\x2b\x2d-\x3a\x3d\x3f-\x7e]*))[ \t]*)?'  # ="..." or any visible but " , ; < >
+    r"[ \t]*+([A-Za-z0-9\-.!%*_+`'~]++)[ \t]*+"  # name
+    r'(?:=[ \t]*+(?:"([^"\\]*(?:\\[\x00-\xff][^"\\]*)*)"|([\x21\x23-\x2b\x2d-\x3a\x3d\x3f-\x7e]*+))[ \t]*+)?'  # ="..." or visible, not " , ; < >
     r"(;|\Z)"
 )
 _HOST = re.compile(r"[A-Za-z0-9._\-]+\Z")

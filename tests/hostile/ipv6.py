@@ -56,7 +56,16 @@ SDP = "Content-Type: application/sdp\n"
 DIGEST = (407,)  # a caller from a local domain is asked for its password
 
 add("reference", "4.1", 0, (200,))
-add("reference-in-register", "4.1", 0, (401,), method="REGISTER", uri="sip:spce.test", to="<sip:testuser1001@spce.test>", from_="<sip:testuser1001@spce.test>;tag=6")
+add(
+    "reference-in-register",
+    "4.1",
+    0,
+    (401,),
+    method="REGISTER",
+    uri="sip:spce.test",
+    to="<sip:testuser1001@spce.test>",
+    from_="<sip:testuser1001@spce.test>;tag=6",
+)
 add("no-brackets", "4.2", 400, (400,), uri="sip:2001:db8::10")
 add("no-brackets-in-contact", "4.2", 0, (400,), contact="<sip:u@2001:db8::9:1>")
 add("no-brackets-in-from", "4.2", 0, (400,), from_="<sip:u@2001:db8::9:1>;tag=six")
@@ -65,16 +74,37 @@ add("port-ambiguous", "4.3", 0, (404,), uri="sip:[2001:db8::10:5070]", to="<sip:
 add("port-unambiguous", "4.4", 0, (404,), uri="sip:[2001:db8::10]:5070", to="<sip:[2001:db8::10]:5070>")
 add("received-with-brackets", "4.5", 0, (200,), via="SIP/2.0/UDP [2001:db8::9:1];received=[2001:db8::9:255];branch=z9hG4bK6rb")
 add("received-without-brackets", "4.5", 0, (200,), via="SIP/2.0/UDP [2001:db8::9:1];received=2001:db8::9:255;branch=z9hG4bK6rn")
-add("sdp", "4.6", 0, DIGEST, method="INVITE", uri="sip:testuser1003@spce.test", from_="<sip:testuser1001@spce.test>;tag=6", more=SDP, body=sdp("2001:db8::20", 4000))
 add(
-    "many-addresses", "4.7", 0, (200,),
-    via="SIP/2.0/UDP [2001:db8::9:1]:6050;branch=z9hG4bK6m1\nVia: SIP/2.0/TCP 192.0.2.1;branch=z9hG4bK6m2, SIP/2.0/UDP [2001:db8:9::1];received=192.0.2.7;branch=z9hG4bK6m3",
+    "sdp",
+    "4.6",
+    0,
+    DIGEST,
+    method="INVITE",
+    uri="sip:testuser1003@spce.test",
+    from_="<sip:testuser1001@spce.test>;tag=6",
+    more=SDP,
+    body=sdp("2001:db8::20", 4000),
+)
+add(
+    "many-addresses",
+    "4.7",
+    0,
+    (200,),
+    via="SIP/2.0/UDP [2001:db8::9:1]:6050;branch=z9hG4bK6m1\nVia: SIP/2.0/TCP 192.0.2.1;branch=z9hG4bK6m2, "
+    "SIP/2.0/UDP [2001:db8:9::1];received=192.0.2.7;branch=z9hG4bK6m3",
     contact='"C" <sip:u@[2001:db8::9:1]>, <sip:u@192.0.2.4:5061>',
-)  # fmt: skip
+)
 add(
-    "many-in-sdp", "4.8", 0, DIGEST, method="INVITE", uri="sip:testuser1003@spce.test", from_="<sip:testuser1001@spce.test>;tag=6", more=SDP,
+    "many-in-sdp",
+    "4.8",
+    0,
+    DIGEST,
+    method="INVITE",
+    uri="sip:testuser1003@spce.test",
+    from_="<sip:testuser1001@spce.test>;tag=6",
+    more=SDP,
     body=sdp("192.0.2.1", 4000, "m=audio 5000 RTP/AVP 0\r\nc=IN IP6 2001:db8::1\r\n"),
-)  # fmt: skip
+)
 add("mapped", "4.9", 0, (200,), via="SIP/2.0/UDP [::ffff:192.0.2.10]:19823;branch=z9hG4bK6map", contact="<sip:u@[::ffff:192.0.2.2]>")
 add("mapped-uri", "4.9", 0, (404,), uri="sip:u@[::ffff:127.0.0.1]:5060")
 add("three-colons", "4.10", 0, (404,), uri="sip:u@[2001:db8:::192.0.2.1]", to="<sip:u@[2001:db8:::192.0.2.1]>")

@@ -301,5 +301,3 @@ class Rig:
             self.check()
         finally:
             self.log.close()
-
-

@@ -70,7 +70,9 @@ class Attacker:
         self.n += 1
         via = via or f"SIP/2.0/UDP {WHERE};branch=z9hG4bKxin{self.n:06d};rport"
         names = f"From: {field(head, 'From')}\nTo: {field(head, 'To')}\nCall-ID: {field(head, 'Call-ID')}\nCSeq: {number} {method}"
-        return Message.of(f"{method} {uri or self.contact(head)} SIP/2.0\nVia: {via}\nMax-Forwards: 70\n{names}\nContact: <sip:x@{WHERE}>{more}", body)
+        return Message.of(
+            f"{method} {uri or self.contact(head)} SIP/2.0\nVia: {via}\nMax-Forwards: 70\n{names}\nContact: <sip:x@{WHERE}>{more}", body
+        )
 
     def ack(self, head: str, number: str, uri: str, via: str = "") -> None:
         self.send(self.in_dialog(head, "ACK", number, uri, via).whole())
@@ -312,9 +314,13 @@ Date: Sat, 13 Nov 2010 23:29:00 GMT"""
             "UPDATE": self.inside("UPDATE", sdp(ATTACKER[0], 20004, version=3), more=ctype),
             "PRACK": self.inside("PRACK", more="\nRAck: 1 1 INVITE"),
             "INFO": self.inside("INFO", b"Signal=5\r\nDuration=160", more="\nInfo-Package: dtmf\nContent-Type: application/dtmf-relay"),
-            "NOTIFY": self.inside("NOTIFY", b"SIP/2.0 200 OK", more="\nEvent: refer;id=2\nSubscription-State: active;expires=60\nContent-Type: message/sipfrag"),
+            "NOTIFY": self.inside(
+                "NOTIFY", b"SIP/2.0 200 OK", more="\nEvent: refer;id=2\nSubscription-State: active;expires=60\nContent-Type: message/sipfrag"
+            ),
             "180": self.answering(ringing, c.ok),
-            "200": self.answering(lambda r: c.ok(r)._replace(lines=(*c.ok(r).lines, b"Session-Expires: 1800;refresher=uas", b"Supported: timer")), c.ok),
+            "200": self.answering(
+                lambda r: c.ok(r)._replace(lines=(*c.ok(r).lines, b"Session-Expires: 1800;refresher=uas", b"Supported: timer")), c.ok
+            ),
             "486": self.answering(refused, refused),
             "401": self.answering(lambda r: c.answer(r, "401 Unauthorized", more=challenge), refused),
             "302": self.answering(lambda r: c.answer(r, "302 Moved", more="\nDiversion: <sip:a@b>;reason=user-busy"), refused),

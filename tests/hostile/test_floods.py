@@ -17,7 +17,23 @@ from tests.world import DOMAIN, SERVER
 HERE = f"{STRANGER[0]}:{STRANGER[1]}"
 LOCAL = "kamailio:\n  lb:\n    security:\n      dos_ban_enable: no\n      failed_auth_ban_enable: no\n"
 ROUND = 1200
-METHODS = ("INVITE", "REGISTER", "OPTIONS", "ACK", "BYE", "CANCEL", "MESSAGE", "SUBSCRIBE", "NOTIFY", "PRACK", "UPDATE", "INFO", "REFER", "PUBLISH", "FOO")
+METHODS = (
+    "INVITE",
+    "REGISTER",
+    "OPTIONS",
+    "ACK",
+    "BYE",
+    "CANCEL",
+    "MESSAGE",
+    "SUBSCRIBE",
+    "NOTIFY",
+    "PRACK",
+    "UPDATE",
+    "INFO",
+    "REFER",
+    "PUBLISH",
+    "FOO",
+)
 PROVEN_FIRST = ("INVITE", "REGISTER")
 """What asks for a password keeps nothing at all before it has seen one."""
 
@@ -160,17 +176,29 @@ def test_an_account_can_not_register_without_end(rig: Rig) -> None:
         lines = [f"Contact: <sip:u@h{n}.evil.invalid>;expires=60".encode() if line.startswith(b"Contact") else line for line in base.lines]
         stage.x.send(Message(tuple(line for line in lines if not line.startswith((b"Path", b"Supported")))).whole())
         rig.step()
-    assert len(rig.world.daemon.registrar.bindings(rig.world.subscribers[1001].id)) <= rig.world.loaded.settings.kamailio.proxy.max_registrations_per_subscriber
+    assert (
+        len(rig.world.daemon.registrar.bindings(rig.world.subscribers[1001].id))
+        <= rig.world.loaded.settings.kamailio.proxy.max_registrations_per_subscriber
+    )
     rig.check()
 
 
 # ----------------------------------------------------------------------------------------------------------------- media
 HELLO = b"\x16\xfe\xff" + b"\0" * 8 + b"\0\x40" + b"\1" + b"\0" * 63  # a DTLS ClientHello in outline
-NOISE = [HELLO, b"", b"\x80", b"\x80\0" + b"\xff" * 10, b"\0\1\0\0\x21\x12\xa4\x42" + b"\0" * 12, b"\x80\xc9\0\1" + b"\0" * 4, bytes([0x80, 8]) + bytes(10) + b"evil" * 10]
+NOISE = [
+    HELLO,
+    b"",
+    b"\x80",
+    b"\x80\0" + b"\xff" * 10,
+    b"\0\1\0\0\x21\x12\xa4\x42" + b"\0" * 12,
+    b"\x80\xc9\0\1" + b"\0" * 4,
+    bytes([0x80, 8]) + bytes(10) + b"evil" * 10,
+]
 
 
 def test_noise_on_the_media_ports_ends_no_call_and_gets_nothing(rig: Rig) -> None:
-    """Spray of strangers before and after the parties have spoken: RTP, RTCP, STUN, DTLS hellos, garbage (CVE-2025-53399, -2021-41105, -2023-49786)."""
+    """Spray of strangers before and after the parties have spoken: RTP, RTCP, STUN, DTLS hellos, garbage (CVE-2025-53399,
+    CVE-2021-41105, CVE-2023-49786)."""
     heard: dict[str, list[bytes]] = {"a": [], "b": [], "evil": []}
     ear_a = rig.world.net.udp((rig.a.address[0], 20000), lambda data, source: heard["a"].append(data))
     ear_b = rig.world.net.udp((rig.b.address[0], 30000), lambda data, source: heard["b"].append(data))

@@ -16,9 +16,24 @@ from tests.hostile.scenes import Stage
 LOCAL = "ngcpd:\n  calls:\n    traces: 20\nkamailio:\n  lb:\n    security:\n      dos_ban_enable: no\n      failed_auth_ban_enable: no\n"
 BATCH = 50
 WEIGHTS = {
-    "INVITE": 1200, "REGISTER": 800, "OPTIONS": 400, "CANCEL": 300, "ACK": 250, "BYE": 300, "re-INVITE": 400, "UPDATE": 200, "PRACK": 150,
-    "INFO": 100, "NOTIFY": 150, "180": 350, "200": 450, "486": 200, "401": 150, "302": 150, "200-BYE": 150,
-}  # fmt: skip
+    "INVITE": 1200,
+    "REGISTER": 800,
+    "OPTIONS": 400,
+    "CANCEL": 300,
+    "ACK": 250,
+    "BYE": 300,
+    "re-INVITE": 400,
+    "UPDATE": 200,
+    "PRACK": 150,
+    "INFO": 100,
+    "NOTIFY": 150,
+    "180": 350,
+    "200": 450,
+    "486": 200,
+    "401": 150,
+    "302": 150,
+    "200-BYE": 150,
+}
 Scene = Callable[[Recipe | None], None]
 
 

@@ -48,7 +48,14 @@ def test_no_method_is_served_to_strangers(rig: Rig) -> None:
     n = 0
     for method in METHODS:
         for party in PARTIES:
-            for uri in ("sip:testuser1003@spce.test", "sip:4311003@spce.test", "sip:spce.test", "sip:testuser1003@127.0.0.1", "sip:evil.invalid", f"sip:x@{HERE}"):
+            for uri in (
+                "sip:testuser1003@spce.test",
+                "sip:4311003@spce.test",
+                "sip:spce.test",
+                "sip:testuser1003@127.0.0.1",
+                "sip:evil.invalid",
+                f"sip:x@{HERE}",
+            ):
                 for more in ("", f"\nP-Asserted-Identity: <sip:testuser1002@{DOMAIN}>", "\nP-NGCP-Authorized: 1\nP-NGCP-Src-Ip: 127.0.0.1"):
                     n += 1
                     answers = rig.fire(request(method, uri, party, n, more))
@@ -93,7 +100,17 @@ def test_the_identity_is_that_of_the_credentials(rig: Rig, from_: str, more: str
 def test_fields_with_internal_meaning_do_not_get_in(rig: Rig) -> None:
     """However their names are written: blanks before the colon, folding, any case (CVE-2020-28361)."""
     stage = Stage(rig)
-    names = ("P-NGCP-Authorized", "p-ngcp-src-ip", "P-App-Param", "P-ACC-Caller-User", "P-Caller-UUID", "P-D-Uri", "P-Sock-Info", "P-Prepaid-X", "P-First-Caller-UPN")
+    names = (
+        "P-NGCP-Authorized",
+        "p-ngcp-src-ip",
+        "P-App-Param",
+        "P-ACC-Caller-User",
+        "P-Caller-UUID",
+        "P-D-Uri",
+        "P-Sock-Info",
+        "P-Prepaid-X",
+        "P-First-Caller-UPN",
+    )
     forged = [f"{name}{gap}:{fold}evil" for name in names for gap in ("", " ", "\t", "  \t ") for fold in (" ", "\r\n ", "\t")]
     stage.x.send(Message((*stage.invite().lines, *[f.encode() for f in forged]), stage.invite().body).whole())
     rig.step()
@@ -106,7 +123,9 @@ def test_a_challenge_of_a_callee_is_never_answered(rig: Rig) -> None:
     """CVE-2021-41158: a device that challenges INVITE, BYE and re-INVITE gets no credentials and no second request, the caller no challenge."""
     seen: list[bytes] = []
     rig.world.net.filter = lambda kind, data, source, to: bool(seen.append(data) or True) if source[0] == "127.0.0.1" and kind == "udp" else True
-    challenge = [f'{name}: Digest realm="{realm}", nonce="x", qop="auth"' for name in ("WWW-Authenticate", "Proxy-Authenticate") for realm in (DOMAIN, "evil")]
+    challenge = [
+        f'{name}: Digest realm="{realm}", nonce="x", qop="auth"' for name in ("WWW-Authenticate", "Proxy-Authenticate") for realm in (DOMAIN, "evil")
+    ]
     for code in (401, 407):
         call = rig.a.call("sip:testuser1003@spce.test", rig.step, sdp("127.0.0.9", 4000))
         invite = rig.b.take("INVITE")
@@ -144,9 +163,28 @@ def test_a_challenge_of_a_callee_is_never_answered(rig: Rig) -> None:
 def test_duplicates_of_single_headers_are_refused(rig: Rig) -> None:
     """Each header that may stand once, doubled in its spellings, same and other value: two readers could see two messages."""
     compact = {name: short for short, name in COMPACT.items()}
-    first = {"From": f"<sip:u@{HERE}>;tag=1", "To": "<sip:spce.test>", "Call-ID": "d", "CSeq": "1 OPTIONS", "Max-Forwards": "70", "Content-Length": "0"}
-    plain = {"Refer-To": "<sip:a@b>", "Referred-By": "<sip:a@b>", "Replaces": "a;to-tag=1;from-tag=2", "RAck": "1 1 INVITE", "RSeq": "1", "Session-Expires": "90",
-             "Min-SE": "90", "Subscription-State": "active", "Event": "x", "Expires": "5", "Min-Expires": "5", "Content-Type": "text/plain"}  # fmt: skip
+    first = {
+        "From": f"<sip:u@{HERE}>;tag=1",
+        "To": "<sip:spce.test>",
+        "Call-ID": "d",
+        "CSeq": "1 OPTIONS",
+        "Max-Forwards": "70",
+        "Content-Length": "0",
+    }
+    plain = {
+        "Refer-To": "<sip:a@b>",
+        "Referred-By": "<sip:a@b>",
+        "Replaces": "a;to-tag=1;from-tag=2",
+        "RAck": "1 1 INVITE",
+        "RSeq": "1",
+        "Session-Expires": "90",
+        "Min-SE": "90",
+        "Subscription-State": "active",
+        "Event": "x",
+        "Expires": "5",
+        "Min-Expires": "5",
+        "Content-Type": "text/plain",
+    }
     n = 0
     for name in sorted(SINGLE):
         value = first.get(name) or plain.get(name, "x")
@@ -167,7 +205,12 @@ def test_duplicates_of_single_headers_are_refused(rig: Rig) -> None:
 
 def test_an_empty_tag_is_malformed(rig: Rig) -> None:
     """It is neither inside a dialog nor outside of one; it once left a call behind for ever."""
-    for to in ("<sip:testuser1003@spce.test>;tag=", "<sip:testuser1003@spce.test>;tag", '<sip:testuser1003@spce.test>;tag=""', '<sip:t@spce.test>;tag="a;b"'):
+    for to in (
+        "<sip:testuser1003@spce.test>;tag=",
+        "<sip:testuser1003@spce.test>;tag",
+        '<sip:testuser1003@spce.test>;tag=""',
+        '<sip:t@spce.test>;tag="a;b"',
+    ):
         for method in ("INVITE", "OPTIONS", "BYE", "REGISTER"):
             (answer,) = rig.fire(request(method, TARGET, f"testuser1001@{DOMAIN}", hash(to + method) % 10**6, to=to))
             assert answer.startswith(b"SIP/2.0 400 Invalid To Header"), answer

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +15,9 @@ from ngcpd.media import Policy
 from ngcpd.media.sdp import Sdp, numeric
 from ngcpd.sip import address, uri
 from ngcpd.sip.digest import Challenge, Credentials, answer, ha1, verify
+from ngcpd.sip.errors import ParseError
 from ngcpd.sip.framing import KEEPALIVE, FramingError, StreamFramer
+from ngcpd.sip.grammar import parse_params
 from ngcpd.sip.headers import NameAddr, Via
 from ngcpd.sip.message import Request, parse_message
 from ngcpd.sip.sanity import check
@@ -99,7 +104,17 @@ def requests(draw: st.DrawFn) -> tuple[bytes, dict[str, object]]:
         fold = draw(st.sampled_from([" ", "", "\r\n ", "\t"]))
         out.append(f"{spelled}{gap}:{fold}{value}")
     head = f"{method} {target} SIP/2.0\r\n" + "\r\n".join(out) + "\r\n\r\n"
-    said = {"method": method, "uri": target, "call_id": call_id, "cseq": cseq, "body": body, "from": from_, "to": to, "branch": f"z9hG4bK{branch}", "more": sorted(more)}
+    said = {
+        "method": method,
+        "uri": target,
+        "call_id": call_id,
+        "cseq": cseq,
+        "body": body,
+        "from": from_,
+        "to": to,
+        "branch": f"z9hG4bK{branch}",
+        "more": sorted(more),
+    }
     return head.encode("latin-1") + body, said
 
 
@@ -127,7 +142,12 @@ def test_any_via_is_written_as_it_was_read(_: object, transport: str, host: str,
     text = f"SIP/2.0/{transport} {host}{'' if port is None else f':{port}'}"
     text += "".join(f";{k}" if v is None else f';{k}="{v}"' for k, v in params.items())
     read = Via.parse(text)
-    assert (read.transport, read.host, read.port, read.params) == (transport.upper(), host.strip("[]").lower(), port, {k.lower(): v for k, v in params.items()})
+    assert (read.transport, read.host, read.port, read.params) == (
+        transport.upper(),
+        host.strip("[]").lower(),
+        port,
+        {k.lower(): v for k, v in params.items()},
+    )
     assert Via.parse(str(read)) == read
 
 
@@ -174,9 +194,25 @@ def test_pings_are_counted_the_same_however_they_come(gaps: list[bytes], at: int
 
 ADDRESS = "198.51.100.77"
 LINES = st.sampled_from(
-    ["a=ptime:20", "a=x", "b=AS:64", "i=y", "a=rtpmap:8 PCMA/8000", "a=rtcp:4711", f"a=rtcp:4711 IN IP4 {ADDRESS}", "a=sendonly", "a=candidate:1 1 UDP 1 10.0.0.1 9 typ host", "k=prompt",
-     "a=fmtp:101 0-15", "a=rtcp-mux", "a=rtcp-mux-only", "a=\xff\xfe", "a=", "z=0 0"]
-)  # fmt: skip
+    [
+        "a=ptime:20",
+        "a=x",
+        "b=AS:64",
+        "i=y",
+        "a=rtpmap:8 PCMA/8000",
+        "a=rtcp:4711",
+        f"a=rtcp:4711 IN IP4 {ADDRESS}",
+        "a=sendonly",
+        "a=candidate:1 1 UDP 1 10.0.0.1 9 typ host",
+        "k=prompt",
+        "a=fmtp:101 0-15",
+        "a=rtcp-mux",
+        "a=rtcp-mux-only",
+        "a=\xff\xfe",
+        "a=",
+        "z=0 0",
+    ]
+)
 PROTOCOLS = st.sampled_from(["RTP/AVP", "RTP/SAVP", "RTP/AVPF", "UDP/TLS/RTP/SAVPF", "udptl", "TCP/MSRP", "UDP/DTLS/SCTP"])
 
 
@@ -185,7 +221,8 @@ def descriptions(draw: st.DrawFn) -> bytes:
     """Offers of up to five streams, relayed ones and others."""
     lines = ["v=0", f"o=- {draw(st.integers(0, 2**70))} {draw(st.integers(0, 2**70))} IN IP4 {ADDRESS}", "s=-", f"c=IN IP4 {ADDRESS}", "t=0 0"]
     for _ in range(draw(st.integers(0, 5))):
-        lines.append(f"m={draw(st.sampled_from(['audio', 'video', 'image', 'application']))} {draw(st.sampled_from([0, 4000, 65_534, 65_535]))} {draw(PROTOCOLS)} 8 101")
+        kind, port = draw(st.sampled_from(["audio", "video", "image", "application"])), draw(st.sampled_from([0, 4000, 65_534, 65_535]))
+        lines.append(f"m={kind} {port} {draw(PROTOCOLS)} 8 101")
         if draw(st.booleans()):
             lines.append(f"c=IN IP4 {ADDRESS}")
         lines += draw(st.lists(LINES, max_size=5))
@@ -213,7 +250,9 @@ def test_a_relayed_stream_names_the_relay_and_nothing_else_changes(body: bytes, 
                 assert connection is not None and connection.address in (RELAY4, RELAY6) and after.port != before.port
                 assert after.rtcp is None or (after.rtcp.connection is None or numeric(after.rtcp.connection.address) in (RELAY4, RELAY6))
             kept = [x for x in before.lines[1:] if not x.startswith(("c=", "a=rtcp:")) and not (strip and x.startswith("a=candidate"))]
-            assert [x for x in after.lines[1:] if not x.startswith(("c=", "a=rtcp:", "a=candidate"))] == [x for x in kept if not x.startswith("a=candidate")]
+            assert [x for x in after.lines[1:] if not x.startswith(("c=", "a=rtcp:", "a=candidate"))] == [
+                x for x in kept if not x.startswith("a=candidate")
+            ]
     finally:
         session.close()
         world.step(0.05)
@@ -232,7 +271,9 @@ def test_seeds_with_octets_changed(data: st.DataObject) -> None:
     octets = bytearray(seed)
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(octets)))
-        octets[at : at + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=3) | st.sampled_from([b"\r\n", b'"', b"[", b"%", b";tag=", b":::"]))
+        octets[at : at + data.draw(st.integers(0, 4))] = data.draw(
+            st.binary(max_size=3) | st.sampled_from([b"\r\n", b'"', b"[", b"%", b";tag=", b":::"])
+        )
     TARGETS[name](bytes(octets))
 
 
@@ -240,6 +281,25 @@ def test_seeds_with_octets_changed(data: st.DataObject) -> None:
 def test_every_seed(name: str) -> None:
     for data in seeds.seeds(name):
         TARGETS[name](data)
+
+
+BLANKS = (" " * 15_000, " \t" * 7_500)
+
+
+@pytest.mark.parametrize("before", ["a=", "a", "a;b=", 'a="b"', "a=b", 'a="\\"', "a=b;"])
+@pytest.mark.parametrize("blanks", BLANKS, ids=["spaces", "mixed"])
+@pytest.mark.parametrize("after", ["x", "\x01", '"', "=", "<"])
+def test_blanks_round_a_value_cost_no_more_than_they_are(before: str, blanks: str, after: str) -> None:
+    """15,000 of them behind an equals sign cost a second: blanks, an empty value and blanks again were tried in every split."""
+    readers: list[tuple[Callable[[str], object], str]] = [(parse_params, ""), (NameAddr.parse, "<sip:a>;"), (Via.parse, "SIP/2.0/UDP h;")]
+    readers += [(Credentials.parse, "Digest "), (Challenge.parse, "Digest ")]
+    for parse, start in readers:
+        begun = time.process_time()
+        try:
+            parse(start + before.replace(";", "," if start == "Digest " else ";") + blanks + after)
+        except ParseError:
+            pass
+        assert time.process_time() - begun < 0.05, start
 
 
 def test_what_was_read_lately_is_bounded_in_number_and_size() -> None:

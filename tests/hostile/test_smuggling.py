@@ -35,12 +35,28 @@ CSeq: {n} OPTIONS"""
 
 HIDDEN = options(999).whole()
 LENGTHS = [
-    b"Content-Length: -1", b"Content-Length: +1", b"Content-Length: 0x1", b"Content-Length: 1e1", b"Content-Length: ",
-    f"Content-Length: {2**32 + 32}".encode(), f"Content-Length: {2**32}".encode(), f"Content-Length: {2**64 + len(HIDDEN)}".encode(),
-    b"Content-Length: " + b"9" * 10_000, b"Content-Length: " + b"0" * 9_999 + b"1", b"Content-Length: 0\r\nContent-Length: 5", b"Content-Length: 0\r\nl: 0",
-    b"Content-Length : 0\r\nl:\t5", b"Content-Length: 0\r\n 5", b"Content-Length: 0, 5", b"Content-Length: 0;5", b"Content-Length: \xb2", b"Content-Length\0: 0",
-    b"X: y\rContent-Length: 0", b"X: y\nContent-Length: 0", b"",
-]  # fmt: skip
+    b"Content-Length: -1",
+    b"Content-Length: +1",
+    b"Content-Length: 0x1",
+    b"Content-Length: 1e1",
+    b"Content-Length: ",
+    f"Content-Length: {2**32 + 32}".encode(),
+    f"Content-Length: {2**32}".encode(),
+    f"Content-Length: {2**64 + len(HIDDEN)}".encode(),
+    b"Content-Length: " + b"9" * 10_000,
+    b"Content-Length: " + b"0" * 9_999 + b"1",
+    b"Content-Length: 0\r\nContent-Length: 5",
+    b"Content-Length: 0\r\nl: 0",
+    b"Content-Length : 0\r\nl:\t5",
+    b"Content-Length: 0\r\n 5",
+    b"Content-Length: 0, 5",
+    b"Content-Length: 0;5",
+    b"Content-Length: \xb2",
+    b"Content-Length\0: 0",
+    b"X: y\rContent-Length: 0",
+    b"X: y\nContent-Length: 0",
+    b"",
+]
 
 
 @pytest.mark.parametrize("length", LENGTHS, ids=range(len(LENGTHS)))
@@ -83,9 +99,17 @@ def test_a_body_is_not_looked_into(rig: Rig) -> None:
 def test_a_value_begins_no_line_on_the_other_leg(rig: Rig) -> None:
     """Line ends in values, escaped or folded, do not become header lines of the callee's INVITE."""
     stage = Stage(rig)
-    for n, evil in enumerate((b"a%0d%0aX-Evil: 1", b'"a\\\r\n X-Evil: 1"', b"a\r\n X-Evil: 1", b"a\r\n\tX-Evil: 1", b"\\r\\nX-Evil: 1", b"=0D=0AX-Evil:1")):
+    for n, evil in enumerate(
+        (b"a%0d%0aX-Evil: 1", b'"a\\\r\n X-Evil: 1"', b"a\r\n X-Evil: 1", b"a\r\n\tX-Evil: 1", b"\\r\\nX-Evil: 1", b"=0D=0AX-Evil:1")
+    ):
         base = stage.invite()
-        lines = [*base.lines, b"Call-Info: <http://x/" + evil.replace(b'"', b"") + b">", b"User-Agent: " + evil, b"Subject: " + evil, b"Reason: SIP;text=" + evil]
+        lines = [
+            *base.lines,
+            b"Call-Info: <http://x/" + evil.replace(b'"', b"") + b">",
+            b"User-Agent: " + evil,
+            b"Subject: " + evil,
+            b"Reason: SIP;text=" + evil,
+        ]
         lines[3] = b'From: "x' + evil.replace(b'"', b"").replace(b"\\\r", b"\r") + b'" <sip:testuser1001@spce.test>;tag=e%d' % n
         stage.x.send(Message(tuple(lines), base.body).whole())
         rig.step()

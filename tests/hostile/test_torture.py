@@ -96,7 +96,9 @@ def test_one_colon_too_many_before_an_ipv4_address(text: str, host: str) -> None
     assert uri.host == host and str(uri) == text
 
 
-@pytest.mark.parametrize("host", ["2001:db8:::1", "1:2:3:4:5:6:::192.0.2.1", "::::192.0.2.1", "2001::db8:::192.0.2.1", "2001:db8:::192.0.2", "2001:db8:::1.2.3.4:::1"])
+@pytest.mark.parametrize(
+    "host", ["2001:db8:::1", "1:2:3:4:5:6:::192.0.2.1", "::::192.0.2.1", "2001::db8:::192.0.2.1", "2001:db8:::192.0.2", "2001:db8:::1.2.3.4:::1"]
+)
 def test_nothing_else_comes_in_with_it(host: str) -> None:
     with pytest.raises(ParseError):
         Uri.parse(f"sip:[{host}]")

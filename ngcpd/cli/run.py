@@ -81,6 +81,15 @@ def phone_files(directory: Path, account: DemoAccount, server: str, local: str) 
     (directory / "contacts").touch()
 
 
+def rest(loaded: Loaded) -> list[str]:
+    """Where the REST interface answers."""
+    if not loaded.node.has_role("mgmt"):
+        return []
+    port = loaded.settings.get("www_admin.http_admin.port")
+    hosts = [f"[{b.address}]" if b.family == 6 else b.address for b in loaded.node.addresses("web_int")]
+    return [f"https://{host}:{port}/api/" for host in hosts]
+
+
 def guide(loaded: Loaded, accounts: list[DemoAccount]) -> str:
     """What is printed before the daemon starts."""
     state = loaded.settings.paths.state_dir
@@ -100,6 +109,7 @@ def guide(loaded: Loaded, accounts: list[DemoAccount]) -> str:
         f"ngcpd {__version__}, node {loaded.node.name}. Data is kept in {state}",
         "",
         f"  SIP      {', '.join(str(s) for s in listeners)}",
+        *(f"  REST     {url}  login administrator / administrator" for url in rest(loaded)),
         f"  Media    RTP on {media}, ports {rtp.minport}-{rtp.maxport}",
         "  Domain   demo.test (phones reach it with the SIP address above as outbound proxy)",
         "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 IN_USE = frozenset(
     {
+        "api.legacy_show_passwords",
         "kamailio.lb.extra_sockets",
         "kamailio.lb.max_forwards",
         "kamailio.lb.nattest_exception_ips",
@@ -71,8 +72,11 @@ IN_USE = frozenset(
         "ngcpd.sip.ws_ping_interval",
         "ngcpd.state_dir",
         "ngcpd.threads",
+        "ossbss.apache.restapi.sslcertfile",
+        "ossbss.apache.restapi.sslcertkeyfile",
         "ossbss.provisioning.auto_allow_cli",
         "ossbss.provisioning.auto_sync_cli",
+        "profile_sets.reseller_edit",
         "rtpproxy.final_timeout",
         "rtpproxy.max_sessions",
         "rtpproxy.maxport",
@@ -81,11 +85,17 @@ IN_USE = frozenset(
         "rtpproxy.rtp_timeout_onhold",
         "sems.sbc.calltimer_enable",
         "sems.sbc.calltimer_max",
+        "www_admin.enabled",
+        "www_admin.http_admin.port",
+        "www_admin.http_admin.sslcertfile",
+        "www_admin.http_admin.sslcertkeyfile",
         "www_admin.security.password_max_length",
         "www_admin.security.password_min_length",
         "www_admin.security.password_musthave_digit",
         "www_admin.security.password_musthave_lowercase",
         "www_admin.security.password_musthave_specialchar",
         "www_admin.security.password_musthave_uppercase",
+        "www_admin.security.password_sip_autogenerate",
+        "www_admin.security.password_web_autogenerate",
     }
 )

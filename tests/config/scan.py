@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from ngcpd.config.schema import SCHEMA
 from ngcpd.config.settings import attributes
 
 TOP = Path(__file__).resolve().parents[2] / "ngcpd"
@@ -34,8 +35,9 @@ def _assign(target: ast.expr, value: ast.expr, names: dict[str, str]) -> None:
 
 
 def reads() -> set[str]:
-    """Keys that some expression in the composition reads as attributes."""
+    """Keys that some expression in the composition reads: as attributes, or by their full name with `get("...")`."""
     known = set(attributes())
+    declared = set(SCHEMA.keys)
     found: set[str] = set()
     for source in SOURCES:
         files = (TOP / source).rglob("*.py") if (TOP / source).is_dir() else [TOP / source]
@@ -52,6 +54,9 @@ def reads() -> set[str]:
                         path = _chain(node, names)
                         if path in known:
                             found.add(path)
+                    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get" and node.args:
+                        if isinstance(node.args[0], ast.Constant) and node.args[0].value in declared:
+                            found.add(str(node.args[0].value))
                     elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and node.slice.value in known:
                         found.add(str(node.slice.value))
     return found

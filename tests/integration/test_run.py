@@ -21,6 +21,7 @@ pytestmark = pytest.mark.peer
 @pytest.fixture
 def etc(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "etc", tmp_path / "etc")
+    (tmp_path / "etc/config.local.yml").write_text("www_admin:\n  http_admin:\n    port: '21443'\n")  # a daemon may run on this machine
     return tmp_path / "etc"
 
 

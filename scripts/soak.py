@@ -24,6 +24,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 LEDGER = ROOT / "docs" / "soak.json"
+PAGE = ROOT / "docs" / "reliability.md"
 USERS = (1002, 1003, 1004, 1005)
 FINAL = re.compile(r"SIP/2\.0 ([2-6]\d\d) .*?\n(?:.*\n)*?Call-ID: (\S+)\s*\n(?:.*\n)*?CSeq: \d+ INVITE", re.M)
 
@@ -183,7 +184,32 @@ def add_up(simulated: dict[str, float], killed: dict[str, int], minutes: float, 
         for key, value in values.items():
             part[key] = round(part.get(key, 0) + value, 1)
     LEDGER.write_text(json.dumps(ledger, indent=1, sort_keys=True) + "\n")
+    text = PAGE.read_text()
+    head, mark, rest = text.partition("<!-- figures -->\n")
+    if mark:
+        _, end, tail = rest.partition("<!-- end of figures -->")
+        PAGE.write_text(head + mark + table(ledger) + end + tail)
     return ledger
+
+
+def table(ledger: dict[str, Any]) -> str:
+    """The figures so far as a table for the page."""
+    simulated, kills, soak = (ledger.get(name, {}) for name in ("simulation", "kills", "soak"))
+    rows = [
+        ("seeds simulated", simulated.get("runs", 0)),
+        ("calls simulated", simulated.get("calls", 0)),
+        ("messages on the simulated wire", simulated.get("messages", 0)),
+        ("hours of simulated time", simulated.get("simulated_seconds", 0) / 3600),
+        ("simulated kills of the process", simulated.get("killed", 0)),
+        ("simulated stops and starts", simulated.get("stopped", 0)),
+        ("simulated outages of database, key-value store, disk", sum(simulated.get(n, 0) for n in ("store_down", "kv_down", "disk_full"))),
+        ("calls per CPU second", simulated.get("calls", 0) / max(1, simulated.get("cpu_seconds", 1))),
+        ("real processes killed under load", kills.get("rounds", 0)),
+        ("real calls in those rounds", kills.get("calls", 0)),
+        ("minutes of soak", soak.get("minutes", 0)),
+        ("failures found (each mended or named below)", soak.get("failures", 0)),
+    ]
+    return "| Figure | So far |\n|---|---|\n" + "".join(f"| {name} | {value:,.0f} |\n" for name, value in rows)
 
 
 def main() -> int:

@@ -190,7 +190,7 @@ def _check_cdr(run: Run, call: Call, theirs: list[Leg], rows: list[dict[str, Any
     what = f"CDR of {call.base}: start {start:.3f} duration {duration:.3f}"
     if start > mine.up + NEAR or (theirs and start < min(leg.up for leg in theirs) - NEAR):
         run.fault(f"{what}: started out of bounds, {mine} {theirs}")
-    deaths = [d - epoch for d in run.platform.deaths if d - epoch >= start - NEAR]
+    deaths = [d - epoch for d in run.platform.deaths if start - NEAR <= d - epoch <= end + 1.3]
     byes = run.byes.get(call.base, [])
     told = any(abs(at - end) <= NEAR for at in byes)
     closed = bool(deaths) and max(start, deaths[0] - 1.2) - NEAR <= end <= deaths[0] + NEAR

@@ -15,6 +15,7 @@ from tests.hostile.scenes import Stage
 
 LOCAL = "ngcpd:\n  calls:\n    traces: 20\nkamailio:\n  lb:\n    security:\n      dos_ban_enable: no\n      failed_auth_ban_enable: no\n"
 BATCH = 50
+LIMIT = 0.05  # seconds of CPU for one input
 WEIGHTS = {
     "INVITE": 1200,
     "REGISTER": 800,
@@ -44,18 +45,18 @@ class Barrage:
         self.rig = Rig(LOCAL)
         self.stage = Stage(self.rig)
         self.fired = 0
-        self.slow: list[tuple[float, str]] = []
+        self.slow: list[tuple[str, Recipe]] = []
 
     def everything(self, name: str) -> list[Recipe]:
         return list(recipes(self.stage.make(name), name))
 
-    def fire(self, scene: Scene, recipe: Recipe) -> None:
+    def fire(self, name: str, scene: Scene, recipe: Recipe) -> None:
         """One case, the end of what it began, and the probe."""
         rig = self.rig
         try:
             spent = rig.timed(recipe.name, scene, recipe)
-            if spent > 0.05:
-                self.slow.append((spent, recipe.name))
+            if spent > LIMIT:
+                self.slow.append((name, recipe))
             self.stage.tidy()
             rig.call()
             rig.check()
@@ -69,13 +70,21 @@ class Barrage:
         self.rig.hold()
         try:
             for n, (name, recipe) in enumerate(cases, 1):
-                self.fire(scenes[name], recipe)
+                self.fire(name, scenes[name], recipe)
                 if n % BATCH == 0:
                     self._breathe()
                     self.rig.hold()
             self._breathe()
         finally:
             gc.enable()
+
+    def too_slow(self) -> list[str]:
+        """Those of the slow cases that are slow each time: the first may have met something else, as a pause of the machine."""
+        suspects, self.slow = self.slow, []
+        for case in suspects * 3:
+            self.run(iter([case]))
+        again, self.slow = self.slow, []
+        return [recipe.name for name, recipe in suspects if again.count((name, recipe)) >= 3]
 
     def _breathe(self) -> None:
         """Database work and garbage of the last batch."""
@@ -95,8 +104,9 @@ def test_at_every_place_of_a_call() -> None:
     rig.settle()
     before = rig.objects()
     barrage.run(iter(cases[first:]))
+    assert barrage.too_slow() == []
     rig.settle()
     grown = rig.objects() - before
     assert grown < 5000, f"{grown} objects more after {len(cases) - first} cases"
-    assert barrage.fired == rig.probes == len(cases)
+    assert barrage.fired == rig.probes >= len(cases)
     rig.end()

@@ -12,6 +12,8 @@ help:
 	@echo "make lint                  ruff, mypy --strict, layers, house rules"
 	@echo "make fuzz [MINUTES=10]     hostile input: coverage-guided fuzzers and generated messages, findings kept as regression files"
 	@echo "make soak [MINUTES=30]     simulated calls under random faults, and a real daemon killed under load"
+	@echo "make bench, bench-quick    measure the daemon and its peers in one run (about 20 minutes, 5 minutes); bench/results"
+	@echo "make profile               where the signalling process spends its time under load; bench/results/profile.txt"
 	@echo "make fresh                 repeat the README's words in a fresh Debian 12 chroot (root)"
 	@echo "make clean                 remove the virtual environment and caches (keeps ./var)"
 
@@ -46,6 +48,21 @@ $(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.test
 
 fuzz: deps-test $(VENV)/.fuzz
 	$(BIN)/python -m fuzz.run $(MINUTES)
+
+# A peer that cannot be installed is missing from the table, the others are measured all the same.
+.PHONY: bench-quick profile deps-bench
+deps-bench: $(VENV)/.runtime
+	@scripts/setup packages-bench || echo "not all peers could be installed"
+	@[ build/bench-venv/.bench -nt requirements/bench.txt ] || scripts/setup bench || echo "Sippy and the profiler could not be installed"
+
+bench: deps-bench
+	$(BIN)/python -m bench.harness
+
+bench-quick: deps-bench
+	$(BIN)/python -m bench.harness --quick
+
+profile: deps-bench
+	$(BIN)/python -m bench.profile
 
 fresh:
 	scripts/fresh

@@ -72,9 +72,31 @@ def main(url: str, database_pid: int, count: int, directory: str) -> None:
         while made < count:
             for n in range(made, min(made + GROUP, count)):
                 now = clock.time()
-                source = SourceLeg(user_id=f"uuid-caller-{n % 1000:012d}", user=f"caller{n % 1000}", domain="bench.test", cli=f"431{n % 1000:06d}", ip="127.0.0.1", init_time=now, account_id=7).encode()
-                target = DestinationLeg(user_id=f"uuid-callee-{n % 1000:012d}", user=f"callee{n % 1000}", domain="bench.test", account_id=7, dialed=f"432{n % 1000:06d}", user_in=f"432{n % 1000:06d}", domain_in="bench.test").encode()
-                names = {"src_user": f"caller{n % 1000}", "src_domain": "bench.test", "dst_user": f"callee{n % 1000}", "dst_ouser": f"432{n % 1000:06d}", "dst_domain": "bench.test"}
+                source = SourceLeg(
+                    user_id=f"uuid-caller-{n % 1000:012d}",
+                    user=f"caller{n % 1000}",
+                    domain="bench.test",
+                    cli=f"431{n % 1000:06d}",
+                    ip="127.0.0.1",
+                    init_time=now,
+                    account_id=7,
+                ).encode()
+                target = DestinationLeg(
+                    user_id=f"uuid-callee-{n % 1000:012d}",
+                    user=f"callee{n % 1000}",
+                    domain="bench.test",
+                    account_id=7,
+                    dialed=f"432{n % 1000:06d}",
+                    user_in=f"432{n % 1000:06d}",
+                    domain_in="bench.test",
+                ).encode()
+                names = {
+                    "src_user": f"caller{n % 1000}",
+                    "src_domain": "bench.test",
+                    "dst_user": f"callee{n % 1000}",
+                    "dst_ouser": f"432{n % 1000:06d}",
+                    "dst_domain": "bench.test",
+                }
                 common = {"callid": f"{n:016x}@127.0.0.1", "from_tag": f"a{n}", "to_tag": f"b{n}", "src_leg": source, "dst_leg": target, **names}
                 accounting.write(AccEvent(method="INVITE", time=now, sip_reason="OK", **common))
                 accounting.write(AccEvent(method="BYE", time=now + 1, sip_reason="OK", **common))
@@ -109,7 +131,9 @@ def main(url: str, database_pid: int, count: int, directory: str) -> None:
 def single(url: str, database_pid: int, count: int) -> dict[str, float]:
     """The same rows, each in its own transaction."""
     target = sa.make_url(url)
-    connection = pymysql.connect(host=target.host, port=target.port or 3306, user=target.username, password=target.password or "", database=target.database, autocommit=True)
+    connection = pymysql.connect(
+        host=target.host, port=target.port or 3306, user=target.username, password=target.password or "", database=target.database, autocommit=True
+    )
     cursor = connection.cursor()
     rows: list[tuple[str, str, tuple[Any, ...]]] = []
     for table, per_call in (("acc_backup", 2), ("cdr", 1)):

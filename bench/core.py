@@ -23,10 +23,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.host import ROOT
-from bench.peers import REALM, callee, caller, secret
 from twisted.internet.defer import Deferred
 
+from bench.host import ROOT
+from bench.peers import REALM, callee, caller, secret
 from ngcpd.app.daemon import Daemon
 from ngcpd.app.world import World
 from ngcpd.config import load
@@ -201,7 +201,9 @@ def credentials(challenge: str, user: str, method: str, uri: str) -> str:
     return f'Digest username="{user}",realm="{REALM}",nonce="{nonce[1]}",uri="{uri}",response="{answer}",algorithm=MD5'
 
 
-def request(method: str, uri: str, cseq: int, n: int, a: str, b: str, source: tuple[str, int], branch: str, more: str = "", to: str = "", body: str = "") -> str:
+def request(
+    method: str, uri: str, cseq: int, n: int, a: str, b: str, source: tuple[str, int], branch: str, more: str = "", to: str = "", body: str = ""
+) -> str:
     return (
         f"{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {source[0]}:{source[1]};rport;branch=z9hG4bK-{n}-{branch}\r\nMax-Forwards: 70\r\n"
         f'From: "Bench Caller" <sip:{a}@{REALM}>;tag=a1x{n}\r\nTo: {to or f"<sip:{b}@{REALM}>"}\r\nCall-ID: {n}-4711@{source[0]}\r\n'
@@ -210,7 +212,9 @@ def request(method: str, uri: str, cseq: int, n: int, a: str, b: str, source: tu
     )
 
 
-OFFER = "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, NOTIFY, REFER\r\nSupported: replaces, timer, 100rel\r\nContent-Type: application/sdp\r\n"
+OFFER = (
+    "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, NOTIFY, REFER\r\nSupported: replaces, timer, 100rel\r\nContent-Type: application/sdp\r\n"
+)
 ANSWER = "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, NOTIFY\r\nSupported: timer\r\nContent-Type: application/sdp\r\n"
 
 
@@ -268,7 +272,11 @@ def main() -> None:
         core = Core(directory)
         for n in range(USERS):
             register(core, 10_000_000 + n, callee(n), B)
-        steps = {"call": lambda n: call(core, n, A), "plain": lambda n: call(core, n, TRUSTED), "register": lambda n: register(core, n, caller(n % USERS), A)}
+        steps = {
+            "call": lambda n: call(core, n, A),
+            "plain": lambda n: call(core, n, TRUSTED),
+            "register": lambda n: register(core, n, caller(n % USERS), A),
+        }
         step = steps[options.what]
         for n in range(300):
             step(n)

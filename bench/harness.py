@@ -173,7 +173,9 @@ class Bench:
         finally:
             server.stop()
 
-    def measure(self, what: str, who: str, opened: Any, scenario: str, rate: float, *, callees: bool = True, warm: int = USERS, **options: Any) -> Run | None:
+    def measure(
+        self, what: str, who: str, opened: Any, scenario: str, rate: float, *, callees: bool = True, warm: int = USERS, **options: Any
+    ) -> Run | None:
         """Start a server, warm it up, measure one run. None when it cannot be had."""
         try:
             with opened as (server, groups, settled):
@@ -196,7 +198,9 @@ class Bench:
         good, other = clean(ours), clean(theirs)
         if good and other:
             a, b = statistics.median(r.total for r in good), statistics.median(r.total for r in other)
-            self.report.add(name, a / b, "ratio", f"{how}; ngcpd {a:.3f}, peer {b:.3f} CPU-s per 1000, median of {len(good)}/{len(other)} clean runs", peer)
+            self.report.add(
+                name, a / b, "ratio", f"{how}; ngcpd {a:.3f}, peer {b:.3f} CPU-s per 1000, median of {len(good)}/{len(other)} clean runs", peer
+            )
         else:
             side = "ngcpd" if not good else "the peer"
             reason = self._failed.get(peer, "")
@@ -216,7 +220,13 @@ class Bench:
         how = "full call (digest, accounting, media control) at 250/s, CPU of all server processes, database and relay included"
         peer = "Kamailio tlsf, 8 children + MariaDB + rtpengine"
         self.ratio("call.cpu_ratio", runs["ngcpd"], runs["kamailio x8"], how + ", ngcpd on MariaDB", peer)
-        self.ratio("call.cpu_ratio_chain", runs["ngcpd"], runs["lb + proxy"], how + ", ngcpd on MariaDB", "Kamailio lb + proxy (tlsf, 1 child each) + MariaDB + rtpengine")
+        self.ratio(
+            "call.cpu_ratio_chain",
+            runs["ngcpd"],
+            runs["lb + proxy"],
+            how + ", ngcpd on MariaDB",
+            "Kamailio lb + proxy (tlsf, 1 child each) + MariaDB + rtpengine",
+        )
         self.ratio("call.cpu_ratio_embedded", runs["ngcpd, embedded store"], runs["kamailio x8"], how + ", ngcpd on its embedded SQLite store", peer)
         self._delay(runs["ngcpd"], runs["kamailio x8"], peer, rate)
 
@@ -227,7 +237,7 @@ class Bench:
             self.report.add("call.delay_ratio", None, "ratio", "no clean run of one side", peer)
             return
         mine, other = statistics.median(a), statistics.median(b)
-        how = f"INVITE to 200, challenge included, p50 at {rate:g}/s less {direct:.1f} ms of a call without server: ngcpd {mine:.1f} ms, peer {other:.1f} ms"
+        how = f"INVITE to 200, challenge included, p50 at {rate:g}/s less {direct:.1f} ms without a server: ngcpd {mine:.1f} ms, peer {other:.1f} ms"
         if other - direct < 0.5:
             self.report.add("call.delay_ratio", None, "ratio", how + "; the peer's own share is too small to divide by", peer)
         else:
@@ -330,7 +340,9 @@ class Bench:
             return
         p50, p99 = (late[int(len(late) * part)] * 1000 for part in (0.5, 0.99))
         state = "clean" if run.kept_up else f"NOT clean: {run.real_rate:.0f}/s reached, {run.failed} failed, {run.repeated} repeated"
-        self.report.add(name, p99, "ms", f"timers of the reactor at {rate} full calls/s ({state}), p50 {p50:.1f} ms, max {late[-1] * 1000:.0f} ms", "none")
+        self.report.add(
+            name, p99, "ms", f"timers of the reactor at {rate} full calls/s ({state}), p50 {p50:.1f} ms, max {late[-1] * 1000:.0f} ms", "none"
+        )
 
     def cdr(self) -> None:
         """D1: accounting rows and CDRs in MariaDB."""
@@ -344,11 +356,17 @@ class Bench:
         found = json.loads(done.stdout[done.stdout.index("{") :])
         ours, theirs = found["ours_us"] + found["ours_server_us"], found["single_us"] + found["single_server_us"]
         how = (
-            f"client and server CPU for each call's two accounting rows and CDR: journal, acc, mediation, cdr, acc_backup {ours:.0f} us "
+            f"client and server CPU for a call's two accounting rows and CDR: journal, acc, mediation, cdr, acc_backup {ours:.0f} us "
             f"({found['ours_us']:.0f} + {found['ours_server_us']:.0f}) against the same three rows with one commit each {theirs:.0f} us, {count} calls"
         )
         self.report.add("cdr.cpu_ratio", ours / theirs, "ratio", how, "one row per commit, pymysql")
-        self.report.add("cdr.rows_per_second", found["cdrs_per_second"], "CDRs/s", "durable CDRs from the first event to the last CDR, client and server on one core", "none")
+        self.report.add(
+            "cdr.rows_per_second",
+            found["cdrs_per_second"],
+            "CDRs/s",
+            "durable CDRs from the first event to the last CDR, client and server on one core",
+            "none",
+        )
 
     def memory(self) -> None:
         small.memory(self)

@@ -88,7 +88,9 @@ def chart(metrics: dict[str, Metric]) -> str:
         colour = "#3a7d44" if part <= 1 else "#b5482a"
         out.append(f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{escape(name)}</text>')
         out.append(f'<rect x="{left}" y="{y}" width="{length:.1f}" height="18" fill="{colour}"/>')
-        out.append(f'<text x="{left + length + 6:.1f}" y="{y + 14}">{metric.value:g} {escape(metric.unit)} ({"≤" if smaller else "≥"} {target:g})</text>')
+        out.append(
+            f'<text x="{left + length + 6:.1f}" y="{y + 14}">{metric.value:g} {escape(metric.unit)} ({"≤" if smaller else "≥"} {target:g})</text>'
+        )
     out.append(f'<line x1="{left + scale}" y1="30" x2="{left + scale}" y2="{height - 20}" stroke="black" stroke-dasharray="4 3"/>')
     out.append("</svg>")
     return "\n".join(out) + "\n"

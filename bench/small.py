@@ -37,7 +37,13 @@ def memory(bench: Bench) -> None:
     try:
         pids = descendants(server.pid)
         idle = whole_resident_bytes(pids)
-        bench.report.add("memory.idle_mb", idle / 2**20, "MB", f"resident, signalling and relay process, embedded store with {registrations} subscribers, nobody registered", "none")
+        bench.report.add(
+            "memory.idle_mb",
+            idle / 2**20,
+            "MB",
+            f"resident, signalling and relay process, embedded store with {registrations} subscribers, nobody registered",
+            "none",
+        )
         timeout = registrations / 1500 * 2 + 60
         bench.load.run("query", server.target, 1500, registrations, callee="", users=users, timeout=timeout)
         server.idle()
@@ -111,7 +117,7 @@ def _until_answered(server: Ngcpd) -> float:
         while time.monotonic() < begun + 60:
             n += 1
             sock.sendto(
-                f"OPTIONS sip:{host}:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {mine};branch=z9hG4bK{n}\r\nMax-Forwards: 70\r\nFrom: <sip:x@{mine}>;tag=1\r\n"
+                f"OPTIONS sip:{host}:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {mine};branch=z9hG4bK{n}\r\nMax-Forwards: 9\r\nFrom: <sip:x@{mine}>;tag=1\r\n"
                 f"To: <sip:{host}:{port}>\r\nCall-ID: {n}@{mine}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n".encode(),
                 (host, int(port)),
             )
@@ -122,4 +128,3 @@ def _until_answered(server: Ngcpd) -> float:
             except OSError:  # nothing yet, or nobody listens there yet
                 time.sleep(0.003)
     raise Unavailable("no answer to OPTIONS within a minute")
-

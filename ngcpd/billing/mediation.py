@@ -65,8 +65,17 @@ def candidates(conn: sa.Connection, limit: int, orphan_age: float = ORPHAN_AGE) 
     ended = sa.and_(acc.c.method == "BYE", sa.or_(invite, acc.c.time_hires < before))
     failed = sa.and_(acc.c.method == "INVITE", acc.c.sip_code != "200", ~answered)
     strange = acc.c.method.not_in(("INVITE", "BYE"))
-    query = sa.select(acc.c.callid).where(sa.or_(ended, failed, sa.and_(strange, ~invite, acc.c.time_hires < before)))
-    return list(conn.scalars(query.group_by(acc.c.callid).order_by(sa.func.min(acc.c.id)).limit(limit)))
+    finished = sa.or_(ended, failed, sa.and_(strange, ~invite, acc.c.time_hires < before))
+    # In the order of the key and with a limit, so that the server reads no more of a long table than it takes; a Call-ID may come twice.
+    found: dict[str, None] = {}
+    last = 0
+    while len(found) < limit:
+        rows = conn.execute(sa.select(acc.c.id, acc.c.callid).where(acc.c.id > last, finished).order_by(acc.c.id).limit(limit)).all()
+        found.update((row.callid, None) for row in rows)
+        if len(rows) < limit:
+            break
+        last = rows[-1].id
+    return list(found)[:limit]
 
 
 def mediate(
@@ -100,11 +109,17 @@ def mediate(
     providers.prepare(conn, (u for call in finished for u in call.uuids))
     cdrs = [row for call in finished for row in call.cdrs(providers, now(conn))]
     if cdrs:
-        conn.execute(sa.insert(cdr), cdrs)
+        conn.execute(sa.insert(cdr), _filled(cdrs))
         _count(conn, cdrs, period)
     _move(conn, kept, acc_backup)
     _move(conn, trash_ids, acc_trash)
     return Outcome(len(finished) + len(trash), len(cdrs), tuple(trash.items()))
+
+
+def _filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the columns that are NULL in all rows: they are a third of a CDR, and each value costs time."""
+    empty = [name for name in rows[0] if all(row[name] is None for row in rows)]
+    return [{name: value for name, value in row.items() if name not in empty} for row in rows]
 
 
 def discard(conn: sa.Connection, call_id: str) -> None:

@@ -162,6 +162,9 @@ def _read(value: str) -> dict[str, str] | None:
 
 
 def _algorithm(text: str | None) -> str:
+    """ParseError when it is no token: it is written without quotes."""
+    if text and not is_token(text):
+        raise ParseError(_REASON)
     return MD5 if not text else text.upper()
 
 
@@ -189,6 +192,8 @@ class Challenge:
         if "realm" not in params or "nonce" not in params:
             raise ParseError(_REASON)
         qop = tuple(q for q in (part.strip(" \t").lower() for part in params.get("qop", "").split(",")) if q)
+        if not all(is_token(q) for q in qop):
+            raise ParseError(_REASON)
         stale = params.get("stale", "").lower() == "true"
         return cls(params["realm"], params["nonce"], _algorithm(params.get("algorithm")), qop, stale, params.get("opaque"))
 
@@ -256,7 +261,7 @@ class Credentials:
             raise ParseError(_REASON) from None
         qop = params.get("qop", "").lower()
         nc, cnonce = params.get("nc", ""), params.get("cnonce", "")
-        if qop and (len(nc) != 8 or not _is_hex(nc) or not cnonce):
+        if qop and (len(nc) != 8 or not _is_hex(nc) or not cnonce or not is_token(qop)):
             raise ParseError(_REASON)
         if not username or not _is_hex(answer):
             raise ParseError(_REASON)

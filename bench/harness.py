@@ -357,7 +357,7 @@ class Bench:
         ours, theirs = found["ours_us"] + found["ours_server_us"], found["single_us"] + found["single_server_us"]
         how = (
             f"client and server CPU for a call's two accounting rows and CDR: journal, acc, mediation, cdr, acc_backup {ours:.0f} us "
-            f"({found['ours_us']:.0f} + {found['ours_server_us']:.0f}) against the same three rows with one commit each {theirs:.0f} us, {count} calls"
+            f"({found['ours_us']:.0f} + {found['ours_server_us']:.0f}) against the same rows with one commit each {theirs:.0f} us, {count} calls"
         )
         self.report.add("cdr.cpu_ratio", ours / theirs, "ratio", how, "one row per commit, pymysql")
         self.report.add(

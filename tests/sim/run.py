@@ -400,8 +400,9 @@ class Run:
 
     def _settle(self) -> dict[str, Any]:
         left: dict[str, Any] = {}
-        for _ in range(120):
-            self.clock.advance(5.0)
+        # A call on hold whose parties have both vanished stays until the relay gives up after an hour.
+        for step in [5.0] * 120 + [600.0] * (7 if self.hurt else 0):
+            self.clock.advance(step)
             left = self.platform.left()
             waiting = sum(1 for leg in self.legs if leg.state in ("up", "ending"))
             waiting += sum(1 for ua in self.uas for c in ua.clients.values() if not c.over)

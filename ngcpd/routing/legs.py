@@ -20,7 +20,7 @@ _FORBIDDEN = re.compile("[|\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 def clean(value: str) -> str:
     """A field's text: `|`, control characters and lone surrogates would break the row apart and become `_`; at most 255 characters."""
-    if value.isascii() and value.isprintable() and "|" not in value and len(value) <= FIELD_LIMIT:
+    if not value or (value.isascii() and value.isprintable() and "|" not in value and len(value) <= FIELD_LIMIT):
         return value
     return _FORBIDDEN.sub("_", value[:FIELD_LIMIT])
 
@@ -30,7 +30,8 @@ def _join(fields: list[str]) -> str:
 
 
 def _gpps(prefs: Prefs) -> list[str]:
-    return [clean(prefs.get(name) or "") for name in _GPP]
+    values = [prefs.get(name) for name in _GPP]
+    return [clean(value) if value else "" for value in values]
 
 
 def _external(value: str) -> str:

@@ -115,13 +115,16 @@ class Message:
         party: NameAddr = got
         return party
 
+    # Each message is asked for these two a dozen times.
     @property
     def from_(self) -> NameAddr:
-        return self._party("From", "Invalid From Header")
+        got: NameAddr | None = self._cache.get("From")
+        return self._party("From", "Invalid From Header") if got is None else got
 
     @property
     def to(self) -> NameAddr:
-        return self._party("To", "Invalid To Header")
+        got: NameAddr | None = self._cache.get("To")
+        return self._party("To", "Invalid To Header") if got is None else got
 
     @property
     def from_tag(self) -> str:
@@ -246,39 +249,43 @@ class Message:
         else:
             fields[at] = (name, value)
             fields[at + 1 :] = [f for f in fields[at + 1 :] if f[0] != name]
-        self._changed()
+        self._changed(name)
 
     def add(self, name: str, value: str) -> None:
         """Append a line."""
-        self.fields.append((SPELLINGS.get(name) or canonical(name), value))
-        self._changed()
+        name = SPELLINGS.get(name) or canonical(name)
+        self.fields.append((name, value))
+        self._changed(name)
 
     def insert(self, name: str, value: str) -> None:
         """Add a line at the top."""
-        self.fields.insert(0, (SPELLINGS.get(name) or canonical(name), value))
-        self._changed()
+        name = SPELLINGS.get(name) or canonical(name)
+        self.fields.insert(0, (name, value))
+        self._changed(name)
 
     def remove(self, name: str) -> None:
         """Drop all lines of this name."""
         name = SPELLINGS.get(name) or canonical(name)
         if name in self._index():
             self.fields = [f for f in self.fields if f[0] != name]
-            self._changed()
+            self._changed(name)
 
     def replace_top(self, name: str, value: str) -> None:
         """Replace the first value of a comma list header (say, the topmost Via). KeyError when there is none."""
         at, rest = self._top(name)
-        self.fields[at] = (self.fields[at][0], ", ".join([value, *rest]))
-        self._changed()
+        name = self.fields[at][0]
+        self.fields[at] = (name, ", ".join([value, *rest]) if rest else value)
+        self._changed(name)
 
     def pop_top(self, name: str) -> None:
         """Drop the first value of a comma list header. KeyError when there is none."""
         at, rest = self._top(name)
+        name = self.fields[at][0]
         if rest:
-            self.fields[at] = (self.fields[at][0], ", ".join(rest))
+            self.fields[at] = (name, ", ".join(rest))
         else:
             del self.fields[at]
-        self._changed()
+        self._changed(name)
 
     def _top(self, name: str) -> tuple[int, list[str]]:
         name = SPELLINGS.get(name) or canonical(name)
@@ -287,10 +294,15 @@ class Message:
                 return i, split_list(field[1])[1:] if "," in field[1] else []
         raise KeyError(name)
 
-    def _changed(self) -> None:
+    def _changed(self, name: str) -> None:
+        """Forget what was derived from the fields of this (canonical) name."""
         self._first = None
-        if self._cache:
-            self._cache = {}
+        cache = self._cache
+        if cache:
+            cache.pop(name, None)
+            cache.pop(name + "*", None)
+            if name == "Via":
+                cache.pop("vias", None)
 
     # ---- writing
     def to_bytes(self) -> bytes:

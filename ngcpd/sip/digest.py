@@ -11,6 +11,7 @@ import importlib
 import re
 from collections.abc import Callable, Iterable
 from enum import Enum
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, Protocol
 
@@ -252,6 +253,10 @@ class Credentials:
     @classmethod
     def parse(cls, value: str) -> Credentials | None:
         """Read one value; None for a scheme other than Digest. ParseError("Bad Auth Header") when something needed is missing or malformed."""
+        return _parse(value)
+
+    @classmethod
+    def _parse(cls, value: str) -> Credentials | None:
         params = _read(value)
         if params is None:
             return None
@@ -279,6 +284,12 @@ class Credentials:
 
     def __repr__(self) -> str:
         return f"<Credentials {self.algorithm} realm={self.realm!r}>"  # nothing that helps to guess a password
+
+
+@lru_cache(maxsize=64)
+def _parse(value: str) -> Credentials | None:
+    """The edge looks whether credentials can be read, the authentication reads them: once is enough. They are not changed after construction."""
+    return Credentials._parse(value)
 
 
 def _is_hex(text: str) -> bool:

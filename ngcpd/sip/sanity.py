@@ -70,7 +70,7 @@ def _check(message: Message) -> None:
     for name in _LISTS:
         if name in index:
             message.addresses(name)
-    for name in _RARE.keys() & index.keys():
+    for name in () if _RARE.keys().isdisjoint(index) else _RARE.keys() & index.keys():
         try:
             _RARE[name](index[name])
         except ParseError as error:

@@ -61,7 +61,7 @@ class Bench:
         self.report = report
         self.quick = quick
         self.rounds = 1 if quick else 3
-        self.seconds = 5.0 if quick else 8.0
+        self.seconds = 4.0 if quick else 8.0
         self.users = write_users(directory / "users.csv", USERS)
         self.trusted_users = write_users(directory / "trusted.csv", USERS, fixed_caller=caller(0))
         self.load = Load(processes, directory, self.users)
@@ -174,7 +174,7 @@ class Bench:
             server.stop()
 
     def measure(
-        self, what: str, who: str, opened: Any, scenario: str, rate: float, *, callees: bool = True, warm: int = USERS, **options: Any
+        self, what: str, who: str, opened: Any, scenario: str, rate: float, *, callees: bool = True, warm: int = 0, **options: Any
     ) -> Run | None:
         """Start a server, warm it up, measure one run. None when it cannot be had."""
         try:
@@ -183,6 +183,7 @@ class Bench:
                     self.register_callees(server)
                 if not callees:
                     options |= {"callee": ""}
+                warm = warm or (USERS // 2 if self.quick else USERS)
                 if warm:
                     self.load.run(scenario, server.target, min(rate, 500), warm, settled=settled, **options)
                 run = self.load.run(scenario, server.target, rate, int(rate * self.seconds), groups, settled=settled, delays=True, **options)
@@ -193,9 +194,12 @@ class Bench:
         self.note(what, who, run)
         return run
 
-    def ratio(self, name: str, ours: list[Run | None], theirs: list[Run | None], how: str, peer: str) -> None:
-        """The ratio of the medians of the clean runs."""
+    def ratio(self, name: str, ours: list[Run | None], theirs: list[Run | None], how: str, peer: str, *, repeating: bool = False) -> None:
+        """The ratio of the medians of the clean runs. `repeating`: this peer is never free of retransmissions, a run without failures counts."""
         good, other = clean(ours), clean(theirs)
+        if repeating and not other:
+            other = [run for run in theirs if run is not None and run.good and not run.failed]
+            how += "; the peer repeated more than the rule allows"
         if good and other:
             a, b = statistics.median(r.total for r in good), statistics.median(r.total for r in other)
             self.report.add(
@@ -216,7 +220,8 @@ class Bench:
             runs["ngcpd"].append(self.measure("call", "ngcpd", self.ours(), "call", rate))
             runs["kamailio x8"].append(self.measure("call", "kamailio x8", self.kamailio(8, media=True, **full()), "call", rate))
             runs["lb + proxy"].append(self.measure("call", "lb + proxy", self.chain(), "call", rate))
-            runs["ngcpd, embedded store"].append(self.measure("call", "ngcpd, embedded store", self.ours("embedded"), "call", rate))
+            if not self.quick:
+                runs["ngcpd, embedded store"].append(self.measure("call", "ngcpd, embedded store", self.ours("embedded"), "call", rate))
         how = "full call (digest, accounting, media control) at 250/s, CPU of all server processes, database and relay included"
         peer = "Kamailio tlsf, 8 children + MariaDB + rtpengine"
         self.ratio("call.cpu_ratio", runs["ngcpd"], runs["kamailio x8"], how + ", ngcpd on MariaDB", peer)
@@ -227,7 +232,10 @@ class Bench:
             how + ", ngcpd on MariaDB",
             "Kamailio lb + proxy (tlsf, 1 child each) + MariaDB + rtpengine",
         )
-        self.ratio("call.cpu_ratio_embedded", runs["ngcpd, embedded store"], runs["kamailio x8"], how + ", ngcpd on its embedded SQLite store", peer)
+        if not self.quick:
+            self.ratio(
+                "call.cpu_ratio_embedded", runs["ngcpd, embedded store"], runs["kamailio x8"], how + ", ngcpd on its embedded SQLite store", peer
+            )
         self._delay(runs["ngcpd"], runs["kamailio x8"], peer, rate)
 
     def _delay(self, ours: list[Run | None], theirs: list[Run | None], peer: str, rate: float) -> None:
@@ -260,7 +268,7 @@ class Bench:
                 self.register_callees(server)
                 self.load.run("call", server.target, 200, USERS, settled=settled)
                 rate, tries = 200.0, 0
-                while tries < 9:
+                while tries < (5 if self.quick else 10):
                     tries += 1
                     run = self.load.run("call", server.target, rate, int(rate * self.seconds), groups, settled=settled)
                     self.note("rate", who, run)
@@ -280,12 +288,17 @@ class Bench:
 
     def plain(self) -> None:
         """S4, S6: a call without digest and media."""
-        rate, low = 800, 100
+        low = 100
         runs: dict[str, list[Run | None]] = {name: [] for name in ("ngcpd", "kamailio", "ngcpd low", "sippy")}
         trusted = {"caller_ip": TRUSTED, "users": self.trusted_users}
+        for rate in (800, 400, 200):  # a lower one when either side is not clean
+            runs["kamailio"], runs["ngcpd"] = [], []
+            for _ in range(self.rounds):
+                runs["kamailio"].append(self.measure("plain", "kamailio x1, no database", self.kamailio(1), "plain", rate))
+                runs["ngcpd"].append(self.measure("plain", "ngcpd", self.ours("embedded"), "plain", rate, **trusted))
+            if clean(runs["kamailio"]) and clean(runs["ngcpd"]):
+                break
         for _ in range(self.rounds):
-            runs["kamailio"].append(self.measure("plain", "kamailio x1, no database", self.kamailio(1), "plain", rate))
-            runs["ngcpd"].append(self.measure("plain", "ngcpd", self.ours("embedded"), "plain", rate, **trusted))
             runs["sippy"].append(self._sippy(low))
             runs["ngcpd low"].append(self.measure("plain", "ngcpd", self.ours("embedded"), "plain", low, warm=300, **trusted))
         how = (
@@ -293,7 +306,7 @@ class Bench:
             "the peer only routes"
         )
         self.ratio("plain.cpu_ratio", runs["ngcpd"], runs["kamailio"], f"{how}; at {rate}/s", "Kamailio tlsf, 1 child, no database")
-        self.ratio("plain.cpu_ratio_sippy", runs["ngcpd low"], runs["sippy"], f"{how}; at {low}/s", "sippy")
+        self.ratio("plain.cpu_ratio_sippy", runs["ngcpd low"], runs["sippy"], f"{how}; at {low}/s", "sippy", repeating=True)
 
     def _sippy(self, rate: float) -> Run | None:
         try:
@@ -319,14 +332,17 @@ class Bench:
         self.ratio("register.cpu_ratio", runs["ngcpd"], runs["kamailio"], how, "Kamailio tlsf, 1 child + MariaDB for credentials")
 
     def lateness(self) -> None:
-        """S8: how late the reactor's timers are at 1,000 calls/s."""
-        rate, name = 1000, "call.timer_lateness_p99_ms"
+        """S8: how late the reactor's timers are at 1,000 calls/s; also at 250."""
+        self._lateness(250, "call.timer_lateness_p99_ms_at_250")
+        self._lateness(1000, "call.timer_lateness_p99_ms")
+
+    def _lateness(self, rate: int, name: str) -> None:
         path = self.directory / "probe.json"
         server = self.ngcpd("mariadb")
         server.start("-m", "bench.probe", NGCPD_BENCH_PROBE=str(path))
         try:
             self.register_callees(server)
-            self.load.run("call", server.target, 250, USERS, settled=server.written)
+            self.load.run("call", server.target, 200, USERS // 2, settled=server.written)
             assert server.process is not None
             server.process.send_signal(signal.SIGUSR1)
             run = self.load.run("call", server.target, rate, int(rate * self.seconds), self.groups(server, database=True))

@@ -1,3 +1,23 @@
-"""Fixtures of all rooms: private servers and stores."""
+"""Fixtures of all rooms: private servers and stores; the log as it was before each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ngcpd.runtime import log
 
 pytest_plugins = ["tests.servers.mariadb", "tests.servers.stores", "tests.servers.redis", "tests.servers.daemon"]
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """Where the log goes and the level of each room are the process's: what a test changes must not meet the next one."""
+    sink = log.sink
+    state = (sink.write, sink.clock, sink.node)
+    levels = {name: logger.level for name, logger in log._loggers.items()}
+    yield
+    sink.write, sink.clock, sink.node = state
+    for name, logger in log._loggers.items():
+        logger.level = levels.get(name, log.LEVELS["info"])

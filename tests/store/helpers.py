@@ -11,6 +11,7 @@ from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred
 
 from ngcpd.runtime import log
+from ngcpd.runtime.real import ReactorTimer
 
 
 class RealTime:
@@ -23,7 +24,7 @@ class RealTime:
         return time.monotonic()
 
     def call_later(self, delay: float, fn: Callable[..., object], *args: object) -> Any:
-        return reactor.callLater(delay, fn, *args)
+        return ReactorTimer(reactor.callLater(delay, fn, *args))
 
 
 def turn(seconds: float = 0.0) -> Deferred[None]:

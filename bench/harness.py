@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import pymysql
+
 from bench import small
 from bench.host import (
     CALLEE,
@@ -40,8 +42,6 @@ from bench.ngcpd import Ngcpd
 from bench.peers import Chain, Kamailio, MariaDb, RtpEngine, Sippy, caller, full, write_users
 from bench.report import Report
 
-USERS = 1000
-
 
 class Server(Protocol):
     target: str
@@ -62,8 +62,9 @@ class Bench:
         self.quick = quick
         self.rounds = 1 if quick else 3
         self.seconds = 4.0 if quick else 8.0
-        self.users = write_users(directory / "users.csv", USERS)
-        self.trusted_users = write_users(directory / "trusted.csv", USERS, fixed_caller=caller(0))
+        self.subscribers = 400 if quick else 1000  # callers, and as many callees; each of them calls once before anything is measured
+        self.users = write_users(directory / "users.csv", self.subscribers)
+        self.trusted_users = write_users(directory / "trusted.csv", self.subscribers, fixed_caller=caller(0))
         self.load = Load(processes, directory, self.users)
         self._database: MariaDb | None = None
         self._relay: RtpEngine | None = None
@@ -87,7 +88,7 @@ class Bench:
             self._database = self.once("mariadb", lambda: MariaDb(self.processes, self.directory))
             assert self._database is not None
             with contextlib.suppress(Unavailable):
-                self._database.kamailio(USERS)
+                self._database.kamailio(self.subscribers)
         return self._database
 
     @property
@@ -103,7 +104,7 @@ class Bench:
         if found is None:
             url = self.database.create("ngcpd") if store == "mariadb" else None
             found = Ngcpd(self.processes, self.directory, database=url, name=f"ngcpd-{store}")
-            found.make(USERS)
+            found.make(self.subscribers)
             self._ngcpd[store] = found
         return found
 
@@ -134,9 +135,9 @@ class Bench:
         )
 
     def register_callees(self, server: Server) -> None:
-        made = self.load.run("register_callee", server.target, 500, USERS, callee="", caller_ip=CALLEE, caller_port=CALLEE_PORT)
-        if made.good < USERS:
-            raise Unavailable(f"only {made.good} of {USERS} callees could register {made.unexpected}")
+        made = self.load.run("register_callee", server.target, 500, self.subscribers, callee="", caller_ip=CALLEE, caller_port=CALLEE_PORT)
+        if made.good < self.subscribers:
+            raise Unavailable(f"only {made.good} of {self.subscribers} callees could register {made.unexpected}")
 
     @contextlib.contextmanager
     def kamailio(self, children: int, *, media: bool = False, **words: str) -> Iterator[tuple[Server, dict[str, int], None]]:
@@ -183,9 +184,9 @@ class Bench:
                     self.register_callees(server)
                 if not callees:
                     options |= {"callee": ""}
-                warm = warm or (USERS // 2 if self.quick else USERS)
+                warm = warm or self.subscribers
                 if warm:
-                    self.load.run(scenario, server.target, min(rate, 500), warm, settled=settled, **options)
+                    self.load.run(scenario, server.target, min(rate, 400), warm, settled=settled, **options)
                 run = self.load.run(scenario, server.target, rate, int(rate * self.seconds), groups, settled=settled, delays=True, **options)
         except Unavailable as error:
             print(f"  {what:9} {who:22} not measured: {error}", flush=True)
@@ -266,7 +267,7 @@ class Bench:
         try:
             with opened as (server, groups, settled):
                 self.register_callees(server)
-                self.load.run("call", server.target, 200, USERS, settled=settled)
+                self.load.run("call", server.target, 200, self.subscribers, settled=settled)
                 rate, tries = 200.0, 0
                 while tries < (5 if self.quick else 10):
                     tries += 1
@@ -300,7 +301,7 @@ class Bench:
                 break
         for _ in range(self.rounds):
             runs["sippy"].append(self._sippy(low))
-            runs["ngcpd low"].append(self.measure("plain", "ngcpd", self.ours("embedded"), "plain", low, warm=300, **trusted))
+            runs["ngcpd low"].append(self.measure("plain", "ngcpd", self.ours("embedded"), "plain", low, **trusted))
         how = (
             "call of a trusted source, no digest, use_rtpproxy=never; ngcpd is a B2BUA with routing and accounting (embedded store) all the same, "
             "the peer only routes"
@@ -328,7 +329,9 @@ class Bench:
         for _ in range(self.rounds):
             runs["kamailio"].append(self.measure("register", "kamailio x1", self.kamailio(1, **words), "register", rate, callees=False))
             runs["ngcpd"].append(self.measure("register", "ngcpd", self.ours(), "register", rate, callees=False))
-        how = f"REGISTER with digest (401, 200) at {rate}/s, 1000 users, bindings kept (ngcpd: journal and database; the peer: in memory)"
+        how = (
+            f"REGISTER with digest (401, 200) at {rate}/s, {self.subscribers} users, bindings kept (ngcpd: journal and database; the peer: in memory)"
+        )
         self.ratio("register.cpu_ratio", runs["ngcpd"], runs["kamailio"], how, "Kamailio tlsf, 1 child + MariaDB for credentials")
 
     def lateness(self) -> None:
@@ -342,7 +345,7 @@ class Bench:
         server.start("-m", "bench.probe", NGCPD_BENCH_PROBE=str(path))
         try:
             self.register_callees(server)
-            self.load.run("call", server.target, 200, USERS // 2, settled=server.written)
+            self.load.run("call", server.target, 200, self.subscribers, settled=server.written)
             assert server.process is not None
             server.process.send_signal(signal.SIGUSR1)
             run = self.load.run("call", server.target, rate, int(rate * self.seconds), self.groups(server, database=True))
@@ -418,7 +421,7 @@ def main() -> int:
                 print(f"{case}:", flush=True)
                 try:
                     getattr(bench, case)()
-                except Unavailable as error:
+                except (Unavailable, OSError, pymysql.err.MySQLError, subprocess.SubprocessError) as error:
                     print(f"  {case} not measured: {error}", flush=True)
                     report.runs.append({"bench": case, "not_measured": str(error)})
         finally:

@@ -165,7 +165,7 @@ def tail(path: Path, length: int = 600) -> str:
 @contextlib.contextmanager
 def workplace():  # type: ignore[no-untyped-def]
     """A private directory that servers under other users may enter."""
-    made = Path(tempfile.mkdtemp(prefix="ngcpd-bench-"))
+    made = Path(tempfile.mkdtemp(prefix="bench-ngcpd-"))
     made.chmod(0o755)
     try:
         yield made

@@ -299,7 +299,7 @@ class Bench:
                 runs["ngcpd"].append(self.measure("plain", "ngcpd", self.ours("embedded"), "plain", rate, **trusted))
             if clean(runs["kamailio"]) and clean(runs["ngcpd"]):
                 break
-        for _ in range(self.rounds):
+        for _ in range(0 if self.quick else self.rounds):
             runs["sippy"].append(self._sippy(low))
             runs["ngcpd low"].append(self.measure("plain", "ngcpd", self.ours("embedded"), "plain", low, **trusted))
         how = (
@@ -307,7 +307,8 @@ class Bench:
             "the peer only routes"
         )
         self.ratio("plain.cpu_ratio", runs["ngcpd"], runs["kamailio"], f"{how}; at {rate}/s", "Kamailio tlsf, 1 child, no database")
-        self.ratio("plain.cpu_ratio_sippy", runs["ngcpd low"], runs["sippy"], f"{how}; at {low}/s", "sippy", repeating=True)
+        if not self.quick:
+            self.ratio("plain.cpu_ratio_sippy", runs["ngcpd low"], runs["sippy"], f"{how}; at {low}/s", "sippy", repeating=True)
 
     def _sippy(self, rate: float) -> Run | None:
         try:
@@ -336,7 +337,8 @@ class Bench:
 
     def lateness(self) -> None:
         """S8: how late the reactor's timers are at 1,000 calls/s; also at 250."""
-        self._lateness(250, "call.timer_lateness_p99_ms_at_250")
+        if not self.quick:
+            self._lateness(250, "call.timer_lateness_p99_ms_at_250")
         self._lateness(1000, "call.timer_lateness_p99_ms")
 
     def _lateness(self, rate: int, name: str) -> None:

@@ -209,11 +209,17 @@ def _first_line(command: Sequence[str]) -> str:
     return (done.stdout or done.stderr).strip().split("\n")[0].strip()
 
 
+def _revision() -> str:
+    """The commit that is measured, with "-dirty" when files differ from it."""
+    found = _first_line(["git", "-C", str(ROOT), "describe", "--always", "--dirty"])
+    return "not in a repository" if found.startswith("fatal") else found
+
+
 def versions() -> dict[str, str]:
     """Who took part."""
     pip = "import importlib.metadata as m; print(m.version('{}'))"
     return {
-        "ngcpd": _first_line(["git", "-C", str(ROOT), "describe", "--always", "--dirty"]),
+        "ngcpd": _revision(),
         "python": _first_line([PYTHON, "-VV"]),
         "twisted": _first_line([PYTHON, "-c", pip.format("twisted")]),
         "kamailio": _first_line(["kamailio", "-v"]),

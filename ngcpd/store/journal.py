@@ -260,6 +260,8 @@ class Journal:
         if old is not None:
             self._retired.append(old)
             self._touch()
+        # The followers prune after each batch; an idle node writes only signs of life, which no follower carries.
+        self.prune()
         self.checkpoint()
 
     def on_checkpoint(self, fn: Callable[[], Iterable[bytes]]) -> None:

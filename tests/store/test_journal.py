@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail, succeed
 
@@ -616,6 +616,7 @@ steps = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(steps, st.sampled_from([150, 700, 100_000]), st.sampled_from([5, 10_000]))
+@example([("write", 3), ("write", 30), ("write", 30)], 150, 10_000)
 def test_exactly_once_and_in_order_through_crashes_and_outages(plan: list[tuple[str, Any]], size: int, queue: int) -> None:
     house = House(segment_size=size)
     house.crash(queue=queue, batch=7)
@@ -644,6 +645,18 @@ def test_exactly_once_and_in_order_through_crashes_and_outages(plan: list[tuple[
     assert house.payloads() == wanted
     assert house.follower.idle
     assert len(house.segments()) <= 2
+
+
+def test_signs_of_life_alone_do_not_pile_up() -> None:
+    house = House(segment_size=150)
+    house.crash()
+    house.follower.start()
+    write(house, b"0")
+    house.clock.advance(30)
+    for _ in range(200):
+        write(house, b"0", stream=ALIVE)
+    house.clock.advance(30)
+    assert house.payloads() == [b"0"] and len(house.segments()) <= 2
 
 
 def test_real_files(tmp_path: Path) -> None:

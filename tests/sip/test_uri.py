@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from socket import AF_INET6, inet_ntop
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ LABEL = st.text("abcxyz019", min_size=1, max_size=8)
 HOST = st.one_of(
     st.lists(LABEL, min_size=1, max_size=4).map(".".join),
     st.ip_addresses(v=4).map(str),
-    st.ip_addresses(v=6).map(str),
+    st.ip_addresses(v=6).map(lambda a: inet_ntop(AF_INET6, a.packed)),  # the spelling of the stack
 )
 VALUE = st.text("abcXYZ019-_.!~*'()[]/:&+$%", max_size=10).map(lambda t: t.replace("%", "%41"))
 PARAMS = st.dictionaries(st.text("abcxyz-", min_size=1, max_size=8), st.none() | VALUE, max_size=4)

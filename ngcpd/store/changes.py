@@ -11,6 +11,10 @@ Kinds and keys (the id as text unless said otherwise):
 | `allowed_ip` | the subscriber's id |
 | `rewrite` | the rule set's id |
 | `peer` | the peer group's id |
+| `sound_set` | the sound set's id |
+| `voicemail` | the id of the subscriber whose messages changed |
+| `fax` | the id of the subscriber who sends one |
+| `device` | the id of a customer's telephone |
 | `all` | made by the feed itself when it may have missed some: read everything again |
 """
 
@@ -41,7 +45,10 @@ START_WINDOW = 20_000
 MAX_RANGES = 32
 KEEP_HOURS = 24
 CHANNEL = "ngcpd.changes"
-KINDS = ("reseller", "contract", "domain", "subscriber", "number", "profile", "trusted_source", "location", "admin", "allowed_ip", "rewrite", "peer")
+KINDS = (
+    *("reseller", "contract", "domain", "subscriber", "number", "profile", "trusted_source", "location", "admin", "allowed_ip", "rewrite", "peer"),
+    *("sound_set", "voicemail", "fax", "device"),
+)
 
 log = logger("store")
 

@@ -44,6 +44,9 @@ def authorise(work: Work, resource: Resource, method: str) -> None:
 def base(work: Work, resource: Resource) -> list[sa.ColumnElement[bool]]:
     """Conditions that say which rows exist for the caller."""
     found = list(resource.where)
+    if work.caller.is_person:
+        found.append(resource.own(work.caller) if resource.own is not None else sa.false())
+        return found
     if work.caller.scope is not None and resource.scope is not None:
         column = resource.scope
         found.append(column == work.caller.scope if isinstance(column, sa.ColumnElement) else column(work.caller.scope))

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ngcpd.provisioning.caller import ADMIN, RESELLER, Caller
+from ngcpd.provisioning.caller import ADMIN, PEOPLE, RESELLER, Caller
 from ngcpd.provisioning.env import Env
 from ngcpd.provisioning.fields import Field, Int
 
@@ -96,6 +96,8 @@ class Resource:
     where: tuple[sa.ColumnElement[bool], ...] = ()
     scope: sa.ColumnElement[Any] | Callable[[int], sa.ColumnElement[bool]] | None = None
     unscoped: bool = False
+    own: Callable[[Caller], sa.ColumnElement[bool]] | None = None
+    """Which rows a subscriber sees that logs in (roles of PEOPLE); without it none, whatever `scope` says. See scope.of_person."""
     extra: Mapping[str, sa.ColumnElement[Any]] = field(default_factory=dict)
     filters: tuple[Filter, ...] = ()
     links: tuple[Link, ...] = ()
@@ -139,6 +141,8 @@ class Resource:
     def __post_init__(self) -> None:
         if RESELLER in self.roles and self.scope is None and not self.unscoped and self.single is None:
             raise ValueError(f"{self.name}: resellers may use it, but nothing says which rows are theirs")
+        if any(role in self.roles for role in PEOPLE) and self.own is None:
+            raise ValueError(f"{self.name}: subscribers may use it, but nothing says which rows are theirs")
         names = [f.name for f in self.fields]
         if len(set(names)) != len(names):
             raise ValueError(f"{self.name}: a field is declared twice")

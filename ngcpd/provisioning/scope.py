@@ -1,12 +1,14 @@
-"""Look-ups that making subscribers needs, each for many at once."""
+"""What a subscriber that logs in may see, and look-ups that making subscribers needs, each for many at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
+from ngcpd.provisioning.caller import SUBSCRIBER, SUBSCRIBERADMIN, Caller
 from ngcpd.provisioning.env import Env
 from ngcpd.provisioning.errors import ProvisioningError
 from ngcpd.provisioning.numbers import CHUNK
@@ -45,6 +47,23 @@ class Profile:
     set_id: int | None
     id: int | None
     reseller_id: int | None
+
+
+def of_person(caller: Caller, owner: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """Rows that are the caller's own, for `Resource.own`: `owner` holds the id of a subscriber. A plain subscriber has its own rows, the
+    administrator of a customer those of all its subscribers. Nobody else has any."""
+    if caller.role == SUBSCRIBER and caller.subscriber_id is not None:
+        return owner == caller.subscriber_id
+    if caller.role == SUBSCRIBERADMIN and caller.customer_id is not None:
+        return owner.in_(sa.select(subscriber.c.id).where(subscriber.c.contract_id == caller.customer_id))
+    return sa.false()
+
+
+def of_customer(caller: Caller, owner: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """The same where `owner` holds the id of a customer: only for the administrator of that customer."""
+    if caller.role == SUBSCRIBERADMIN and caller.customer_id is not None:
+        return owner == caller.customer_id
+    return sa.false()
 
 
 def customers(conn: sa.Connection, ids: set[int]) -> dict[int, Customer]:

@@ -46,7 +46,11 @@ def patch(work: Work, resource: Resource, key: int, apply: Callable[[Doc], Doc])
     """`apply` makes the new document of the present one, which then is stored as by `replace`."""
     authorise(work, resource, "PATCH")
     row = find(work, resource, key, lock=True)
-    return _change(work, resource, row, apply(documents(work, resource, [row])[0]))
+    shown = documents(work, resource, [row])[0]
+    # What is never shown, or not to this caller, can be replaced all the same; untouched it stays.
+    blank = [f.name for f in resource.fields if f.name not in shown and not f.read_only]
+    after = apply({**shown, **dict.fromkeys(blank)})
+    return _change(work, resource, row, {k: v for k, v in after.items() if k not in blank or v is not None})
 
 
 def remove(work: Work, resource: Resource, key: int) -> None:

@@ -1,7 +1,7 @@
-"""Logins of administrators by HTTP Basic and by client certificate (REST API 1.2).
+"""Logins by HTTP Basic (administrators by their login, subscribers as `webusername@domain`) and by client certificate (REST API 1.2).
 
 Argon2id runs on a pool of at most two threads. A verified login is remembered for at most 60 s under a keyed hash of login, password and
-stored hash, so the password itself is not kept; a change notice of the administrator drops it. Failed logins are limited per source address.
+stored hash, so the password itself is not kept; a change notice drops it. Failed logins are limited per source address.
 """
 
 from __future__ import annotations
@@ -13,21 +13,20 @@ import hmac
 import ipaddress
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from twisted.internet.defer import Deferred
 
-from ngcpd.provisioning.caller import ADMIN, RESELLER, Caller
+from ngcpd.provisioning.caller import Caller
 from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Clock, Executor, Rng
-from ngcpd.store.changes import Change, note
+from ngcpd.store.changes import Change
 from ngcpd.store.credentials import Argon
 from ngcpd.store.db import Database
-from ngcpd.store.tables.tenancy import admin, reseller
+from ngcpd.web.accounts import Account, by_login, by_serial, store_hash
 
 log = logger("web")
 
@@ -36,16 +35,21 @@ REMEMBER = 60.0
 MOST = 10_000
 FAILURES, WINDOW = 20, 60.0
 """So many failed logins of one source in so many seconds, then it has to wait."""
+ADMINS = frozenset(("admin", "reseller", "all"))
+SUBSCRIBERS = frozenset(("subscriber", "preference:usr", "contract", "domain", "reseller", "all"))
+"""Kinds of change notices after which what is known of such logins is read again."""
+REALM, SUBSCRIBER_REALM = "api_admin_http", "api_subscriber_http"
 SUBJECT = "Sipwise NGCP API client certificate"
 
 
 class Denied(Exception):
-    """No login: `status` 401 (missing or wrong), 403, 400 (foreign certificate) or 429 (too many failures)."""
+    """No login: `status` 401 (missing or wrong), 403, 400 (foreign certificate) or 429 (too many failures). `realm`: where a 401 asks to log in."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, realm: str = REALM) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.realm = realm
 
 
 class Failures:
@@ -101,17 +105,23 @@ class Logins:
         self._show = show_passwords
         self._key = rng.bytes(32)
         self._generation = 0
-        self._records: OrderedDict[str, tuple[float, Any]] = OrderedDict()
+        self._accounts: OrderedDict[str, tuple[float, Account]] = OrderedDict()
         self._verified: OrderedDict[bytes, float] = OrderedDict()
         self._dummy = argon.hash("no such administrator")
         self.failures = Failures(clock)
 
     def changed(self, changes: Sequence[Change]) -> None:
-        """For the change feed: an administrator or its reseller changed."""
-        if any(change.kind in ("admin", "reseller", "all") for change in changes):
-            self._generation += 1
-            self._records.clear()
+        """For the change feed: an administrator, a subscriber or what they belong to changed."""
+        kinds = {change.kind for change in changes}
+        if not kinds & (ADMINS | SUBSCRIBERS):
+            return
+        self._generation += 1
+        if kinds & ADMINS:
+            self._accounts.clear()
             self._verified.clear()
+        else:  # a verified password stays so as long as its stored hash is the same
+            for key in [key for key, (_, account) in self._accounts.items() if account.caller.is_person]:
+                del self._accounts[key]
 
     async def basic(self, header: bytes | None, source: str) -> Caller:
         """Who the Authorization header names. Raises Denied."""
@@ -119,20 +129,20 @@ class Logins:
         if self.failures.blocked(source):
             log.limited(("login", source), 60, "too many failed logins", source=source)
             raise Denied(429, "Too many failed logins, try again later")
-        record = await self._record(login, admin.c.login == login)
-        stored = record.password_hash if record is not None else self._dummy
+        account = await self._account(login, by_login, login)
+        stored = account.stored if account is not None else self._dummy
         digest = self._digest(login, password, stored)
-        if record is None or not self._remembered(digest):
-            right = await self._verify(login, password, stored)
-            if record is None or not right:
+        if account is None or not self._remembered(digest):
+            right = await self._verify(account, password, stored)
+            if account is None or not right:
                 self.failures.add(source)
                 log.info("login failed", login=login[:64], source=source)
-                raise Denied(401, "Unauthorized")
+                raise Denied(401, "Unauthorized", SUBSCRIBER_REALM if "@" in login else REALM)
             self._verified[digest] = self._clock.monotonic()
             while len(self._verified) > MOST:
                 self._verified.popitem(last=False)
             self.failures.forget(source)
-        return self._caller(record)
+        return account.caller
 
     async def certificate(self, certificate: x509.Certificate) -> Caller:
         """Who presented a client certificate. Raises Denied."""
@@ -146,24 +156,24 @@ class Logins:
             shown = "".join(f"/{name.rfc4514_attribute_name}={name.value!s}" for name in names)
             raise Denied(403, f"Invalid certificate subject '{shown[:200]}'")
         serial = str(certificate.serial_number)
-        record = await self._record(f"/{serial}", admin.c.cert_serial == serial)
-        if record is None:
+        account = await self._account(f"/{serial}", by_serial, serial)
+        if account is None:
             raise Denied(403, "Invalid user")
-        return self._caller(record)
+        return account.caller
 
     # -------------------------------------------------------------------------------------------------------------- inside
-    async def _record(self, key: str, which: sa.ColumnElement[bool]) -> Any:
+    async def _account(self, key: str, load: Callable[[sa.Connection, str, bool], Account | None], text: str) -> Account | None:
         now = self._clock.monotonic()
-        known = self._records.get(key)
+        known = self._accounts.get(key)
         if known is not None and now - known[0] < REMEMBER:
             return known[1]
         generation = self._generation
-        record = await self._database.read(_load, which)
-        if record is not None and generation == self._generation:  # else what was read may be older than the change
-            self._records[key] = (now, record)
-            while len(self._records) > MOST:
-                self._records.popitem(last=False)
-        return record
+        account = await self._database.read(load, text, self._show)
+        if account is not None and generation == self._generation:  # else what was read may be older than the change
+            self._accounts[key] = (now, account)
+            while len(self._accounts) > MOST:
+                self._accounts.popitem(last=False)
+        return account
 
     def _digest(self, login: str, password: str, stored: str) -> bytes:
         return hmac.digest(self._key, "\0".join((login, password, stored)).encode(), "sha256")
@@ -172,37 +182,23 @@ class Logins:
         since = self._verified.get(digest)
         return since is not None and self._clock.monotonic() - since < REMEMBER
 
-    async def _verify(self, login: str, password: str, stored: str) -> bool:
-        if re.fullmatch("[0-9a-f]{32}", stored):
+    async def _verify(self, account: Account | None, password: str, stored: str) -> bool:
+        if account is not None and re.fullmatch("[0-9a-f]{32}", stored):
             # Taken over from an older system: made new with the first right login.
             given = hashlib.md5(password.encode(), usedforsecurity=False).hexdigest()
             if not hmac.compare_digest(given, stored):
                 return False
-            await self._renew(login, password, stored)
+            await self._renew(account, password)
             return True
         checked: Deferred[bool] = self._threads.run(self._argon.verify, stored, password)
         right = await checked
-        if right and self._argon.outdated(stored):
-            await self._renew(login, password, stored)
+        if right and account is not None and self._argon.outdated(stored):
+            await self._renew(account, password)
         return right
 
-    async def _renew(self, login: str, password: str, stored: str) -> None:
+    async def _renew(self, account: Account, password: str) -> None:
         hashing: Deferred[str] = self._threads.run(self._argon.hash, password)
-        await self._database.run(_store_hash, login, stored, await hashing)
-
-    def _caller(self, record: Any) -> Caller:
-        return Caller(
-            login=record.login,
-            role=ADMIN if record.is_superuser else RESELLER,
-            id=record.id,
-            reseller_id=record.reseller_id,
-            is_master=bool(record.is_master),
-            read_only=bool(record.read_only),
-            show_passwords=bool(record.show_passwords) or self._show,
-            call_data=bool(record.call_data),
-            billing_data=bool(record.billing_data),
-            lawful_intercept=bool(record.lawful_intercept),
-        )
+        await self._database.run(store_hash, account.caller, account.stored, await hashing)
 
 
 def _credentials(header: bytes | None) -> tuple[str, str]:
@@ -216,21 +212,6 @@ def _credentials(header: bytes | None) -> tuple[str, str]:
     if not colon or not login or len(login) > 255 or len(password) > 1024:
         raise Denied(401, "Unauthorized")
     return login, password
-
-
-def _load(conn: sa.Connection, which: sa.ColumnElement[bool]) -> Any:
-    """The record of an active administrator whose reseller is active, too."""
-    query = sa.select(admin).outerjoin(reseller, reseller.c.id == admin.c.reseller_id)
-    active = sa.or_(admin.c.is_superuser.is_(True), reseller.c.status == "active")
-    return conn.execute(query.where(which, admin.c.is_active.is_(True), active)).one_or_none()
-
-
-def _store_hash(conn: sa.Connection, login: str, before: str, after: str) -> None:
-    where = (admin.c.login == login, admin.c.password_hash == before)
-    key = conn.scalar(sa.select(admin.c.id).where(*where))
-    if key is not None:
-        conn.execute(sa.update(admin).where(*where).values(password_hash=after))
-        note(conn, "admin", key)
 
 
 def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:

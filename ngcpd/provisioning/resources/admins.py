@@ -12,6 +12,7 @@ from ngcpd.provisioning.fields import Bool, Field, Ref, Text
 from ngcpd.provisioning.resource import FULL_PATCH, ID, Filter, Link, Resource, Row, Values, Work
 from ngcpd.provisioning.units import update_row
 from ngcpd.store.db import insert, now
+from ngcpd.store.tables.identity import domain
 from ngcpd.store.tables.tenancy import admin
 
 MASTER = "Only a master administrator may change other administrators"
@@ -34,6 +35,10 @@ def check_admin(work: Work, values: Values, row: Row | None) -> None:
         except ProvisioningError as error:
             raise Invalid([("password", "", f"Password {error.message}")]) from None
         values["password_hash"] = work.env.argon.hash(password)
+    host, new = values["login"].rpartition("@")[2].lower(), row is None or row["login"] != values["login"]
+    served = sa.select(domain.c.id).where(domain.c.name == host)
+    if new and host != values["login"].lower() and work.conn.scalar(served) is not None:
+        raise Invalid([("login", values["login"], "Subscribers of this domain log in like this")])
     if row is None and values.get("is_superuser") is None:
         values["is_superuser"] = False
 

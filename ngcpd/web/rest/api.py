@@ -24,7 +24,6 @@ from ngcpd.web.rest.errors import HttpError, translate
 from ngcpd.web.rest.message import JSON, Answer, Message, dump, fault
 
 log = logger("web")
-REALM = 'Basic realm="api_admin_http"'
 Unit = Callable[..., Answer]
 Special = Callable[[Caller, Message, str], Awaitable[Answer]]
 """A resource that is not in the database: (caller, message, id or empty) -> Answer. It checks rights beyond the role itself."""
@@ -61,8 +60,8 @@ class Api:
             caller = await self._who(message, certificate)
             return await self._dispatch(caller, message)
         except Denied as error:
-            headers = {"WWW-Authenticate": REALM} if error.status == 401 else {"Retry-After": "60"} if error.status == 429 else {}
-            return fault(error.status, error.message, headers)
+            headers = {401: {"WWW-Authenticate": f'Basic realm="{error.realm}"'}, 429: {"Retry-After": "60"}}
+            return fault(error.status, error.message, headers.get(error.status))
         except HttpError as error:
             return self._refused(caller, message, error)
         except ProvisioningError as error:
@@ -87,6 +86,8 @@ class Api:
         if not parts:
             return Answer(301, headers=(("Location", "/api/"),))
         name = parts[0]
+        if parts in ([""], ["openapi.json"]) and caller.is_person:
+            raise HttpError(403, "Invalid user")
         if parts == [""]:
             return self._root(caller, message)
         if parts == ["openapi.json"] and message.method in ("GET", "HEAD"):

@@ -209,6 +209,8 @@ def get_journal(conn: sa.Connection, served: Served, caller: Caller, resource: R
     number = parse_id(key)
     where = [journal.c.resource_name == resource.name, journal.c.resource_id == number]
     if caller.scope is not None and number not in query.visible(work, resource.name, [number]):
+        if caller.is_person:
+            raise HttpError(404, f"Entity '{resource.entity}' not found.")
         # It is gone or another's: only what the reseller's own people did.
         where.append(journal.c.username.in_(sa.select(admin.c.login).where(admin.c.reseller_id == caller.scope)))
     if entry:

@@ -55,15 +55,25 @@ def base(work: Work, resource: Resource) -> list[sa.ColumnElement[bool]]:
 
 def rows(work: Work, resource: Resource, where: Iterable[sa.ColumnElement[bool]], *order: Any) -> list[Row]:
     """Rows with all columns that documents are made of."""
-    columns = [*resource.table.c, *(column.label(name) for name, column in resource.extra.items())]
+    columns = [*light(resource.table), *(column.label(name) for name, column in resource.extra.items())]
     query = sa.select(*columns).select_from(resource.from_).where(*base(work, resource), *where)
     return list(work.conn.execute(query.order_by(*order) if order else query).mappings())
+
+
+def light(table: sa.Table) -> list[sa.Column[Any]]:
+    """The columns of a table that are not contents of files."""
+    return [column for column in table.c if not isinstance(column.type, sa.LargeBinary)]
 
 
 def find(work: Work, resource: Resource, key: int, *, lock: bool = False) -> Row:
     """The row of one object; Absent when there is none for the caller. `lock` keeps it from others until the end of the unit of work."""
     if not 0 < key <= ID_MAX:
         raise Absent(resource.entity)
+    if resource.found is not None:
+        one = resource.found(work, key)
+        if one is None:
+            raise Absent(resource.entity)
+        return one
     if lock:
         work.conn.execute(sa.select(resource.table.c.id).where(resource.table.c.id == key).with_for_update())
     found = rows(work, resource, [resource.table.c.id == key])
@@ -112,6 +122,9 @@ def list_page(work: Work, resource: Resource, query: Mapping[str, str]) -> Page:
     """One page of a collection by its query parameters. Invalid for a parameter of the wrong form."""
     authorise(work, resource, "GET")
     page, count = number(query, "page", 1), number(query, "rows", ROWS)
+    if resource.listed is not None:
+        total, chosen = resource.listed(work, query, (page - 1) * count, count)
+        return Page(page, count, total, documents(work, resource, chosen))
     where = conditions(work, resource, query)
     total = work.conn.scalar(sa.select(sa.func.count()).select_from(resource.from_).where(*base(work, resource), *where)) or 0
     offset = (page - 1) * count

@@ -21,6 +21,7 @@ from ngcpd.provisioning.resources import (
     profiles,
     registrations,
     rewrite,
+    sounds,
     subscribers,
     templates,
 )
@@ -43,6 +44,7 @@ MODULES = (
     profiles,
     registrations,
     rewrite,
+    sounds,
     subscribers,
     templates,
 )

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from ngcpd.provisioning.caller import ADMIN, PEOPLE, RESELLER, Caller
 from ngcpd.provisioning.env import Env
 from ngcpd.provisioning.fields import Field, Int
+from ngcpd.provisioning.uploads import Download, Upload
 
 Doc = dict[str, Any]
 Values = dict[str, Any]
@@ -38,6 +39,8 @@ class Work:
     resources: Mapping[str, Resource]
     location_id: int = 0
     """Of customer preferences: the location that is meant, 0 = the customer itself."""
+    asked: Mapping[str, str] = field(default_factory=dict)
+    """Query parameters, for resources whose items depend on them."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +117,26 @@ class Resource:
     children: Mapping[str, Child] = field(default_factory=dict)
     notices: tuple[tuple[str, str], ...] = ()
     example: Mapping[str, Any] = field(default_factory=dict)
-    media: Mapping[str, str] = field(default_factory=dict)
     hidden: bool = False
     location: bool = False
     """The documents depend on query parameter `location_id`."""
 
+    upload: Upload | None = None
+    """POST and PUT bodies are not plain JSON."""
+    prepare: Callable[[Doc], Doc] | None = None
+    """Work on uploaded contents that needs no database, on a thread and before the transaction. Raises ProvisioningError."""
+    nameless: bool = False
+    """POST answers without `Location`."""
+    parameters: tuple[tuple[str, str, str], ...] = ()
+    """Further query parameters of an item: name, kind as of a `Filter`, meaning."""
+    download: Callable[[Work, Row, Mapping[str, str]], Download] | None = None
+    """GET of an item answers this and not a document."""
+    downloads: tuple[str, ...] = ()
+    """Media types of `download`."""
+    listed: Callable[[Work, Mapping[str, str], int, int], tuple[int, list[Row]]] | None = None
+    """Instead of rows of the table: (query parameters, offset, how many) -> how many there are in all, and those of the page."""
+    found: Callable[[Work, int], Row | None] | None = None
+    """With `listed`: the row of one item, by `Work.asked`."""
     single: Callable[[Work], Doc] | None = None
     """The whole resource is one document, made by this."""
     parse: Callable[[Work, Doc, Row | None], Values] | None = None
@@ -171,7 +189,6 @@ class Registry(Mapping[str, Resource]):
 
     def __len__(self) -> int:
         return len(self._all)
-
 
 
 ID = Field("id", Int(1), read_only=True, help="Number of the object")

@@ -119,10 +119,11 @@ def create_subscribers(conn: sa.Connection, env: Env, items: Sequence[NewSubscri
     ]
     if assignments:
         numbers.assign(conn, assignments)
+    sounds = _sound_sets(conn, set(owners))
     values = [
         row
         for item, done in zip(items, result, strict=True)
-        for row in _values(conn, env, done.id, _preferences(env, item, owners[item.customer_id]))
+        for row in _values(conn, env, done.id, _preferences(env, item, owners[item.customer_id]) | sounds.get(item.customer_id, {}))
     ]
     conn.execute(sa.insert(preference_value), values)
     _voice_boxes(conn, env, result)
@@ -282,6 +283,13 @@ def _preferences(env: Env, item: NewSubscriber, owner: Customer) -> dict[str, li
     if shown:
         found["display_name"] = [shown]
     return found | numbers.preferences(env, item.number, item.aliases)
+
+
+def _sound_sets(conn: sa.Connection, customer_ids: set[int]) -> dict[int, dict[str, list[str]]]:
+    """The sound set that new subscribers of each customer get."""
+    mine = (features.sound_set.c.contract_id.in_(customer_ids), features.sound_set.c.contract_default.is_(True))
+    rows = conn.execute(sa.select(features.sound_set.c.contract_id, features.sound_set.c.id).where(*mine)).all()
+    return {row.contract_id: {"contract_sound_set": [str(row.id)]} for row in rows}
 
 
 def _voice_boxes(conn: sa.Connection, env: Env, created: Sequence[Created]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 from klein import Klein
@@ -17,9 +18,23 @@ from ngcpd.web.tls import peer
 
 log = logger("web")
 BODY = 1 << 20
-UPLOAD = 64 << 20
-UPLOADS = (b"text/csv", b"audio/", b"multipart/form-data", b"application/octet-stream")
+HELD = 512 << 20
+"""Bytes that all large bodies together may have in memory; one that comes beyond that is answered 503."""
+CSV = 64 << 20
 IDLE = 60
+
+
+class Room:
+    """How much of bodies is in memory. `limits`: the longest body of each media type, those that are not named have `BODY`."""
+
+    def __init__(self, limits: Mapping[str, int], most: int = HELD) -> None:
+        self.limits = limits
+        self.most = most
+        self.held = 0
+
+    @property
+    def largest(self) -> int:
+        return max(BODY, *self.limits.values())
 
 
 class LimitedRequest(Request):
@@ -27,28 +42,48 @@ class LimitedRequest(Request):
 
     limit = BODY
     taken = 0
+    held = 0
     left = False
+    crowded = False
     defaultContentType = None
 
     content: io.BytesIO
+    room: Room
 
     def gone(self) -> None:
         """The client has hung up."""
         self.left = True
 
     def gotLength(self, length: int | None) -> None:
-        kind = (self.requestHeaders.getRawHeaders(b"content-type") or [b""])[0].strip().lower()
-        self.limit = UPLOAD if kind.startswith(UPLOADS) else BODY
+        channel: Any = self.channel
+        self.room = channel.site.room
+        kind = (self.requestHeaders.getRawHeaders(b"content-type") or [b""])[0].partition(b";")[0].strip().lower()
+        self.limit = self.room.limits.get(kind.decode("latin-1"), BODY)
         self.content = io.BytesIO()
-        if length is not None and length > 2 * UPLOAD:
+        self.notifyFinish().addBoth(self._release)
+        if length is not None and length > 2 * self.room.largest:
             self._cut()
 
     def handleContentChunk(self, data: bytes) -> None:
         self.taken += len(data)
-        if self.taken <= self.limit:
+        if self.taken <= self.limit and not self.crowded:
+            if self.taken > BODY:
+                self._hold(len(data))
             self.content.write(data)
-        elif self.taken > 2 * UPLOAD:
+        elif self.taken > 2 * self.room.largest:
             self._cut()
+
+    def _hold(self, count: int) -> None:
+        self.held += count
+        self.room.held += count
+        if self.room.held > self.room.most:
+            self.crowded = True
+            self.content = io.BytesIO()
+            self._release(None)
+
+    def _release(self, _: object) -> None:
+        self.room.held -= self.held
+        self.held = 0
 
     def _cut(self) -> None:
         channel: Any = self.channel
@@ -60,7 +95,6 @@ class LimitedRequest(Request):
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Bodies are never parsed as forms here."""
-        self.content.seek(0, 0)
         self.args = {}
         self.method, self.uri = command, path
         self.clientproto = version
@@ -79,14 +113,15 @@ class AdminSite(Site):
     """Our channel, no access log of its own, no tracebacks."""
 
     protocol: Any = Channel
+    room: Room
     displayTracebacks = False
 
     def log(self, request: Any) -> None:
         return
 
 
-def site(api: Api) -> Site:
-    """The site that serves the REST interface; everything else is not there."""
+def site(api: Api, most: int = HELD) -> AdminSite:
+    """The site that serves the REST interface; everything else is not there. `most`: bytes of large bodies in memory at a time."""
     app = Klein()
 
     @app.route("/api/")
@@ -99,7 +134,8 @@ def site(api: Api) -> Site:
         return write(request, fault(404, "Path not found"))
 
     make: Any = AdminSite
-    made: Site = make(app.resource(), requestFactory=LimitedRequest, timeout=IDLE)
+    made: AdminSite = make(app.resource(), requestFactory=LimitedRequest, timeout=IDLE)
+    made.room = Room({"text/csv": CSV, **api.limits()}, most)
     return made
 
 
@@ -107,6 +143,8 @@ def respond(request: Any, api: Api) -> Any:
     """Let the interface answer a request."""
     if request.too_big:
         return write(request, fault(413, "The message body is too big."))
+    if request.crowded:
+        return write(request, fault(503, "Too many uploads at a time, try again later.", {"Retry-After": "5"}))
     try:
         path = request.path.decode("ascii")
         query = request.uri.partition(b"?")[2].decode("ascii")
@@ -116,7 +154,7 @@ def respond(request: Any, api: Api) -> Any:
         name.decode("latin-1").lower(): values[0].decode("latin-1") for name, values in request.requestHeaders.getAllRawHeaders() if values
     }
     host = request.getClientAddress()
-    message = Message(request.method.decode("ascii", "replace"), path, query, headers, request.content.read(), getattr(host, "host", "-"))
+    message = Message(request.method.decode("ascii", "replace"), path, query, headers, request.content.getvalue(), getattr(host, "host", "-"))
     work: Deferred[Answer] = Deferred.fromCoroutine(api.answer(message, peer(request.channel.transport)))
     request.notifyFinish().addErrback(lambda failure: request.gone())
     work.addErrback(_broken, message)

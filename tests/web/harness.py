@@ -26,7 +26,7 @@ from ngcpd.store.seed import seed
 from ngcpd.store.tables.runtime import changes
 from ngcpd.web.login import Logins
 from ngcpd.web.rest.api import Api
-from ngcpd.web.site import site
+from ngcpd.web.site import AdminSite, site
 from ngcpd.web.tls import ServerContext, ensure_pair, load
 
 JSON = "application/json"
@@ -116,6 +116,7 @@ class Web:
     port: int
     directory: Path
     authority: tuple[str, str]
+    site: AdminSite
     clients: list[Client] = field(default_factory=list)
 
     def client(self, login: str = "administrator", password: str = "administrator", **kwargs: Any) -> Client:
@@ -177,8 +178,9 @@ def serve(store_url: str, tmp_path: Path) -> Iterator[Web]:
     feed.subscribe(logins.changed)
     pytest_twisted.blockon(feed.start())
     api = Api(database, env, standard(), logins)
-    port = reactor.listenSSL(0, site(api), ServerContext(*pair, authority=authority[0]), interface="127.0.0.1")
-    made = Web(database, env, api, logins, port.getHost().port, tmp_path, authority)
+    served = site(api)
+    port = reactor.listenSSL(0, served, ServerContext(*pair, authority=authority[0]), interface="127.0.0.1")
+    made = Web(database, env, api, logins, port.getHost().port, tmp_path, authority, served)
     yield made
     for client in made.clients:
         if client.connection is not None:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from ngcpd.provisioning import values as stored_values
-from ngcpd.provisioning.errors import Invalid
-from ngcpd.provisioning.fields import Bool, Enum, Field, Moment, Number, Ref, Text
-from ngcpd.provisioning.resource import ID, READ_ONLY, Filter, Link, Resource, Row, Values, Work
+from ngcpd.provisioning.fields import Enum, Field, Moment, Number, Ref, Text
+from ngcpd.provisioning.resource import ID, READ_ONLY, Filter, Link, Resource, Row, Work
 from ngcpd.provisioning.resources.contracts import JOINED, TEMPLATES
 from ngcpd.store.tables.billing import email_template
-from ngcpd.store.tables.features import sound_set
-from ngcpd.store.tables.identity import subscriber
 from ngcpd.store.tables.packages import invoice, invoice_template
 from ngcpd.store.tables.tenancy import contact, contract
 
@@ -99,68 +95,4 @@ INVOICES = Resource(
 )
 
 
-# ------------------------------------------------------------------------------------------------------------------- sound sets
-def check_sounds(work: Work, values: Values, row: Row | None) -> None:
-    """The customer's reseller is the set's; names are unique; only a customer's set can be its default."""
-    customer = values.get("customer_id")
-    if customer is not None:
-        owner = work.conn.scalar(
-            sa.select(contact.c.reseller_id).join(contract, contract.c.contact_id == contact.c.id).where(contract.c.id == customer)
-        )
-        if owner != values["reseller_id"]:
-            raise Invalid([("customer_id", customer, "The customer belongs to another reseller")])
-    elif values["contract_default"]:
-        raise Invalid([("contract_default", True, "only the set of a customer can be its default")])
-    where = [
-        sound_set.c.reseller_id == values["reseller_id"],
-        sound_set.c.name == values["name"],
-        sound_set.c.contract_id.is_(None) if customer is None else sound_set.c.contract_id == customer,
-    ]
-    if row is not None:
-        where.append(sound_set.c.id != row["id"])
-    if work.conn.scalar(sa.select(sound_set.c.id).where(*where)) is not None:
-        raise Invalid([("name", values["name"], "A soundset with this name already exists")])
-
-
-def sound_effects(work: Work, operation: str, key: int, row: Row | None, values: Values) -> None:
-    """One default per customer; on update its subscribers get it."""
-    if not values.get("contract_default"):
-        return
-    others = (sound_set.c.contract_id == values["customer_id"], sound_set.c.id != key)
-    work.conn.execute(sa.update(sound_set).where(*others).values(contract_default=False))
-    if operation == "update":
-        living = (subscriber.c.contract_id == values["customer_id"], subscriber.c.status != "terminated")
-        for owner in work.conn.scalars(sa.select(subscriber.c.id).where(*living)).all():
-            stored_values.put(work.conn, "usr", owner, {"contract_sound_set": str(key)})
-
-
-def delete_sounds(work: Work, row: Row) -> None:
-    """With the preferences that name it."""
-    stored_values.remove_reference(work.conn, ("sound_set", "contract_sound_set"), str(row["id"]))
-    work.conn.execute(sa.delete(sound_set).where(sound_set.c.id == row["id"]))
-
-
-SOUND_SETS = Resource(
-    name="soundsets",
-    entity="soundset",
-    help="A set of announcements, of a reseller or of one customer.",
-    table=sound_set,
-    scope=sound_set.c.reseller_id,
-    fields=(
-        ID,
-        Field("reseller_id", Ref("resellers"), required=True, own=True, help="Reseller it belongs to"),
-        Field("customer_id", Ref("customers"), nullable=True, column="contract_id", help="Customer whose set it is"),
-        Field("name", Text(255), required=True, help="Name"),
-        Field("description", Text(255), default="", help="Description"),
-        Field("contract_default", Bool(), default=False, help="New subscribers of the customer get it"),
-    ),
-    filters=(Filter("customer_id", "int", sound_set.c.contract_id), Filter("reseller_id"), Filter("name", "like")),
-    links=(Link("resellers", field="reseller_id"), Link("customers", field="customer_id"), Link("soundfiles", filter="set_id")),
-    journal=True,
-    check=check_sounds,
-    effects=sound_effects,
-    delete=delete_sounds,
-    example={"reseller_id": 1, "name": "english", "description": "English"},
-)
-
-RESOURCES = [MAILS, INVOICE_TEMPLATES, INVOICES, SOUND_SETS]
+RESOURCES = [MAILS, INVOICE_TEMPLATES, INVOICES]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -19,9 +20,9 @@ from ngcpd.runtime.log import logger
 from ngcpd.store.db import Database
 from ngcpd.store.errors import StoreUnavailable
 from ngcpd.web.login import Denied, Logins
-from ngcpd.web.rest import openapi, page, serve
+from ngcpd.web.rest import bodies, openapi, page, serve
 from ngcpd.web.rest.errors import HttpError, translate
-from ngcpd.web.rest.message import JSON, Answer, Message, dump, fault
+from ngcpd.web.rest.message import JSON, Answer, Message, Prepared, dump, fault
 
 log = logger("web")
 Unit = Callable[..., Answer]
@@ -50,6 +51,15 @@ class Api:
         self._version = version
         self.ready = ready
         """False while the daemon starts: everything is answered 503."""
+
+    def limits(self) -> dict[str, int]:
+        """The longest body of each media type that some resource takes, in bytes."""
+        found: dict[str, int] = {}
+        for resource in self._served.resources.values():
+            if resource.upload is not None:
+                for kind in resource.upload.types:
+                    found[kind] = max(found.get(kind, 0), resource.upload.limit)
+        return found
 
     async def answer(self, message: Message, certificate: Any) -> Answer:
         """The answer to a request; errors are answers, too."""
@@ -121,6 +131,8 @@ class Api:
         special = self._specials.get(resource.name)
         if special is not None:
             return await special(caller, message, key)
+        if resource.upload is not None and method in ("POST", "PUT"):
+            message = await self._prepared(resource, message)
         if not key:
             if method == "POST":
                 return await self._write(serve.post, caller, resource, message)
@@ -129,6 +141,11 @@ class Api:
             return await self._read(serve.get_item, caller, resource, message, key)
         unit: Unit = {"PUT": serve.put, "PATCH": serve.patch, "DELETE": serve.delete}[method]
         return await self._write(unit, caller, resource, message, key)
+
+    async def _prepared(self, resource: Resource, message: Message) -> Message:
+        """Large bodies are read and converted on a thread, not inside a transaction that others wait for."""
+        done: Deferred[Prepared] = self._database.executor.run(bodies.prepare, message, resource)
+        return replace(message, prepared=await done)
 
     async def _read(self, unit: Unit, caller: Caller, resource: Resource, message: Message, *rest: str) -> Answer:
         done: Deferred[Answer] = self._database.read(unit, self._served, caller, resource, message, *rest)

@@ -30,6 +30,14 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """What was made of an uploaded body before the transaction: the document, or why there is none."""
+
+    document: dict[str, Any] = field(default_factory=dict)
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
 class Message:
     """What was asked. Header names are in lower case."""
 
@@ -39,6 +47,7 @@ class Message:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     source: str = ""
+    prepared: Prepared | None = None
 
     @property
     def query(self) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 from ngcpd.provisioning.env import Env
 from ngcpd.provisioning.fields import object_schema
 from ngcpd.provisioning.resource import Filter, Resource
+from ngcpd.provisioning.uploads import Blob, Raw
 from ngcpd.web.rest.message import HAL, PATCH
 
 Schema = dict[str, Any]
@@ -16,6 +17,7 @@ ERRORS = {
     "401": "No login, or a wrong one",
     "403": "Not allowed",
     "404": "There is no such object, or not for this caller",
+    "413": "The message body is too big",
     "415": "Unsupported media type",
     "422": "The content is not valid",
     "423": "The object is in use",
@@ -64,11 +66,17 @@ def _collection(resource: Resource) -> Schema:
             "parameters": [*_paging(resource), *(_filter(f) for f in resource.filters)],
         }
     if "POST" in resource.collection:
-        created = {"description": "Created", "headers": {"Location": {"schema": {"type": "string"}}}}
+        created: Schema = {"description": "Created"}
+        if not resource.nameless:
+            created["headers"] = {"Location": {"schema": {"type": "string"}}}
+        body, parameters = _sent(resource)
         found["post"] = {
             **_operation(resource, "create", "Create", {"201": created}),
-            "requestBody": _request(f"{resource.name}.write", resource.example),
-            "parameters": [{"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 255}, "required": False}],
+            "requestBody": body,
+            "parameters": [
+                *parameters,
+                {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 255}, "required": False},
+            ],
         }
     return found
 
@@ -78,11 +86,14 @@ def _item(resource: Resource) -> Schema:
     shown = _body(resource, resource.name)
     changed = {"200": shown, "204": {"description": "Changed"}}
     if "GET" in resource.item:
-        found["get"] = _operation(resource, "read", "Read", {"200": shown})
+        found["get"] = _operation(resource, "read", "Read", {"200": shown if resource.download is None else _file(resource)})
+        parameters = [_parameter(name, KINDS.get(kind, {"type": "string"}), text) for name, kind, text in resource.parameters]
+        if parameters:
+            found["get"]["parameters"] = parameters
     prefer = {"name": "Prefer", "in": "header", "schema": {"type": "string", "enum": ["return=minimal", "return=representation"]}}
     if "PUT" in resource.item:
-        body = _request(f"{resource.name}.write", resource.example)
-        found["put"] = {**_operation(resource, "replace", "Replace", changed), "requestBody": body, "parameters": [prefer]}
+        body, parameters = _sent(resource)
+        found["put"] = {**_operation(resource, "replace", "Replace", changed), "requestBody": body, "parameters": [*parameters, prefer]}
     if "PATCH" in resource.item:
         operation = {
             "type": "object",
@@ -110,7 +121,7 @@ def _shown(resource: Resource, env: Env) -> Schema:
 
 
 def _written(resource: Resource, env: Env) -> Schema:
-    return resource.schema(env) if resource.schema is not None else object_schema(resource.fields)
+    return resource.schema(env) if resource.schema is not None else object_schema(f for f in resource.fields if not isinstance(f.type, Blob))
 
 
 def _body(resource: Resource, schema: str) -> Schema:
@@ -139,6 +150,25 @@ def _request(schema: str, example: Any) -> Schema:
     if example:
         media["example"] = dict(example)
     return {"required": True, "content": {"application/json": media}}
+
+
+def _sent(resource: Resource) -> tuple[Schema, list[Schema]]:
+    """The body of POST and PUT, and the query parameters that go with it."""
+    upload, document = resource.upload, f"{resource.name}.write"
+    if upload is None:
+        return _request(document, resource.example), []
+    if isinstance(upload, Raw):
+        content: Schema = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in upload.types}
+        written = [f for f in resource.fields if f.name != upload.field and not f.read_only]
+        return {"required": True, "content": content}, [_parameter(f.name, f.type.schema(), f.help) for f in written]
+    parts = {name: {"type": "string", "format": "binary"} for name in upload.parts}
+    schema = {"type": "object", "required": ["json"], "properties": {"json": {"$ref": f"#/components/schemas/{document}"}, **parts}}
+    return {"required": True, "content": {kind: {"schema": schema} for kind in upload.types}}, []
+
+
+def _file(resource: Resource) -> Schema:
+    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in resource.downloads}
+    return {"description": f"The {resource.entity}", "content": content}
 
 
 def _paging(resource: Resource) -> list[Schema]:

@@ -9,6 +9,7 @@ from html import escape
 from ngcpd.provisioning.env import Env
 from ngcpd.provisioning.fields import Array, Choice, Enum, Field, Object, Type
 from ngcpd.provisioning.resource import Resource
+from ngcpd.provisioning.uploads import Raw
 from ngcpd.web.rest.message import PROFILE
 
 TYPE = "application/xhtml+xml; charset=utf-8"
@@ -63,7 +64,13 @@ def _chapter(resource: Resource) -> str:
     if resource.filters:
         rows = "".join(f"<tr><td><code>{f.name}</code></td><td>{escape(f.help or f.kind)}</td></tr>" for f in resource.filters)
         parts.append(f"<table><tr><th>Query parameter</th><th>Meaning</th></tr>{rows}</table>")
-    if "POST" in resource.collection and resource.example:
+    if resource.upload is not None:
+        where = "properties in the query" if isinstance(resource.upload, Raw) else f"part json and {', '.join(resource.upload.parts)}"
+        most = f"{resource.upload.limit >> 20} MiB at most"
+        parts.append(f"<p>POST and PUT take <code>{'</code> or <code>'.join(resource.upload.types)}</code>, {where}, {most}.</p>")
+    if resource.downloads:
+        parts.append(f"<p>An item is a file: <code>{'</code> or <code>'.join(resource.downloads)}</code>.</p>")
+    if "POST" in resource.collection and resource.example and resource.upload is None:
         body = escape(json.dumps(resource.example, ensure_ascii=False), quote=False)
         command = f"curl -k -u LOGIN:PASSWORD -H 'Content-Type: application/json' -X POST https://HOST:1443{uri} --data '{body}'"
         parts.append(f"<pre>{command}</pre>")

@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
@@ -18,9 +19,10 @@ from ngcpd.provisioning.env import Env
 from ngcpd.provisioning.errors import Invalid
 from ngcpd.provisioning.fields import Bad, Int
 from ngcpd.provisioning.resource import Doc, Resource, Work
+from ngcpd.provisioning.uploads import Download
 from ngcpd.store.db import now
 from ngcpd.store.tables.tenancy import admin, idempotency, journal
-from ngcpd.web.rest import hal, patching
+from ngcpd.web.rest import bodies, hal, patching
 from ngcpd.web.rest.errors import HttpError
 from ngcpd.web.rest.message import HAL, JSON, PATCH, PROFILE, Answer, Message, dump
 
@@ -39,7 +41,7 @@ class Served:
 
 
 def _work(conn: sa.Connection, served: Served, caller: Caller, resource: Resource, message: Message) -> Work:
-    work = Work(conn, served.env, caller, served.resources)
+    work = Work(conn, served.env, caller, served.resources, asked=message.query)
     text = message.query.get("location_id") if resource.location else None
     if text is None:
         return work
@@ -105,7 +107,7 @@ def post(conn: sa.Connection, served: Served, caller: Caller, resource: Resource
             raise HttpError(400, "The request is missing a message body.")
         resource.bulk(work, message.query, text)
         return Answer(201)
-    body = message.document()
+    body = bodies.document(message, resource)
     key = message.headers.get("idempotency-key", "")
     if not key:
         return _created(resource, units.create(work, resource, body))
@@ -113,6 +115,8 @@ def post(conn: sa.Connection, served: Served, caller: Caller, resource: Resource
 
 
 def _created(resource: Resource, key: int) -> Answer:
+    if resource.nameless:
+        return Answer(201)
     return Answer(201, headers=(("Location", hal.uri(resource, key)),))
 
 
@@ -137,16 +141,29 @@ def _once(work: Work, resource: Resource, message: Message, key: str, body: Doc)
             raise HttpError(422, "Validation failed. field='Idempotency-Key', input='', errors='the key was used for another request'")
         return Answer(before.status, headers=(("Location", before.location),) if before.location else ())
     answer = _created(resource, units.create(work, resource, body))
-    location = dict(answer.headers)["Location"]
+    location = dict(answer.headers).get("Location", "")
     conn.execute(sa.update(idempotency).where(idempotency.c.key_hash == key_hash).values(location=location))
     return answer
 
 
 # ------------------------------------------------------------------------------------------------------------------------- item
 def get_item(conn: sa.Connection, served: Served, caller: Caller, resource: Resource, message: Message, key: str) -> Answer:
-    doc = query.read(_work(conn, served, caller, resource, message), resource, parse_id(key))
+    work = _work(conn, served, caller, resource, message)
+    if resource.download is not None:
+        query.authorise(work, resource, "GET")
+        return _file(resource.download(work, query.find(work, resource, parse_id(key)), message.query))
+    doc = query.read(work, resource, parse_id(key))
     document = hal.item(resource, doc, served.resources, caller)
     return Answer(200, dump(document), HAL, hal.link_headers(resource, document))
+
+
+def _file(found: Download) -> Answer:
+    headers: tuple[tuple[str, str], ...] = ()
+    if found.name:
+        plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in found.name)
+        more = f"; filename*=UTF-8''{quote(found.name, safe='')}" if plain != found.name else ""
+        headers = (("Content-Disposition", f'attachment; filename="{plain}"{more}'),)
+    return Answer(200, found.data, found.kind, headers)
 
 
 def put(conn: sa.Connection, served: Served, caller: Caller, resource: Resource, message: Message, key: str) -> Answer:
@@ -156,7 +173,7 @@ def put(conn: sa.Connection, served: Served, caller: Caller, resource: Resource,
     number = parse_id(key)
     query.find(work, resource, number, lock=True)
     message.forbid_link()
-    doc = units.replace(work, resource, number, message.document())
+    doc = units.replace(work, resource, number, bodies.document(message, resource))
     return _changed(served, caller, resource, doc, prefer)
 
 
@@ -195,7 +212,8 @@ def options(caller: Caller, resource: Resource, *, on_item: bool) -> Answer:
     methods = [m for m in (resource.item if on_item else resource.collection) if not caller.read_only or m in READING]
     headers = [("Allow", ", ".join(methods))]
     if not on_item and "POST" in methods:
-        headers.append(("Accept-Post", f"application/hal+json; profile=http://purl.org/sipwise/ngcp-api/#rel-{resource.name}"))
+        taken = f"application/hal+json; profile=http://purl.org/sipwise/ngcp-api/#rel-{resource.name}"
+        headers.append(("Accept-Post", taken if resource.upload is None else ", ".join(resource.upload.types)))
     if on_item and "PATCH" in methods:
         headers.append(("Accept-Patch", PATCH))
     return Answer(200, dump({"methods": methods}), JSON, tuple(headers))

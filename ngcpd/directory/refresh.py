@@ -149,7 +149,7 @@ class Refresher:
 
     def _notice(self, kind: str, number: int) -> None:
         dirty, directory = self._dirty, self._directory
-        if kind in ("subscriber", "preference:usr", "allowed_ip"):
+        if kind in ("subscriber", "preference:usr", "allowed_ip", "forward"):
             directory.outdate(number)
             if kind == "subscriber":
                 dirty.users.add(number)  # told when it is known whether it is gone

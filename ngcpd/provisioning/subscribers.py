@@ -200,7 +200,7 @@ def terminate_subscriber(conn: sa.Connection, env: Env, *, subscriber_id: int) -
     )
     if who.profile_id is not None:
         events(conn, env, [("stop_profile", subscriber_id, who.reseller_id, str(who.profile_id), "")])
-    kinds = ("subscriber", "preference:usr", "allowed_ip", "trusted_source")
+    kinds = ("subscriber", "preference:usr", "allowed_ip", "trusted_source", "forward")
     changes.note_all(conn, [(kind, subscriber_id) for kind in kinds])
 
 

@@ -15,6 +15,10 @@ Kinds and keys (the id as text unless said otherwise):
 | `voicemail` | the id of the subscriber whose messages changed |
 | `fax` | the id of the subscriber who sends one |
 | `device` | the id of a customer's telephone |
+| `forward` (mappings, destination sets and time sets of call forwards) | the subscriber's id |
+| `billing_profile` (with its fees, zones, peak times) | the profile's id |
+| `billing_network`, `ncos` (level, patterns, carriers) | the id |
+| `lnp` | the carrier's id; 0: many at once |
 | `all` | made by the feed itself when it may have missed some: read everything again |
 """
 
@@ -48,6 +52,7 @@ CHANNEL = "ngcpd.changes"
 KINDS = (
     *("reseller", "contract", "domain", "subscriber", "number", "profile", "trusted_source", "location", "admin", "allowed_ip", "rewrite", "peer"),
     *("sound_set", "voicemail", "fax", "device"),
+    *("billing_profile", "billing_network", "ncos", "lnp", "forward"),
 )
 
 log = logger("store")

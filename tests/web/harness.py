@@ -28,6 +28,7 @@ from ngcpd.web.login import Logins
 from ngcpd.web.rest.api import Api
 from ngcpd.web.site import AdminSite, site
 from ngcpd.web.tls import ServerContext, ensure_pair, load
+from tests.noticed import Watch, noticed
 
 JSON = "application/json"
 PATCH = "application/json-patch+json"
@@ -118,6 +119,7 @@ class Web:
     authority: tuple[str, str]
     site: AdminSite
     clients: list[Client] = field(default_factory=list)
+    watch: Watch = field(init=False)
 
     def client(self, login: str = "administrator", password: str = "administrator", **kwargs: Any) -> Client:
         made = Client(self.port, login, password, **kwargs)
@@ -181,7 +183,8 @@ def serve(store_url: str, tmp_path: Path) -> Iterator[Web]:
     served = site(api)
     port = reactor.listenSSL(0, served, ServerContext(*pair, authority=authority[0]), interface="127.0.0.1")
     made = Web(database, env, api, logins, port.getHost().port, tmp_path, authority, served)
-    yield made
+    with noticed(database.engine) as made.watch:
+        yield made
     for client in made.clients:
         if client.connection is not None:
             client.connection.close()

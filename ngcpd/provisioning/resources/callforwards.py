@@ -102,7 +102,7 @@ SET_MORE: dict[str, Any] = {
     "patch": FULL_PATCH,
     "journal": True,
     "unique": (("subscriber_id", "name"),),
-    "notices": (("subscriber", "subscriber_id"),),
+    "notices": (("forward", "subscriber_id"),),
     "filters": SET_FILTERS,
 }
 
@@ -217,6 +217,7 @@ MAPPINGS = view(
     ),
     help="Which destination sets are in force when, for a subscriber.",
     journal=True,
+    notices=(("forward", "id"),),
     item=CHANGE,
     show=show_mappings,
     update=update_mappings,
@@ -317,7 +318,7 @@ def delete_forwards(work: Work, row: Row) -> None:
         quick = [QUICK + kind for kind in FORWARDS]
         work.conn.execute(sa.delete(table).where(table.c.subscriber_id == key, table.c.name.in_(quick)))
     values.put(work.conn, "usr", key, {"ringtimeout": None})
-    changes.note(work.conn, "subscriber", key)
+    changes.note(work.conn, "forward", key)
 
 
 def _forward_field(kind: str) -> Field:
@@ -336,6 +337,7 @@ CALL_FORWARDS = view(
     tuple(_forward_field(kind) for kind in FORWARDS),
     help="The call forwards of a subscriber, in their simple form.",
     journal=True,
+    notices=(("forward", "id"),),
     item=ITEM,
     show=show_forwards,
     update=update_forwards,

@@ -6,7 +6,8 @@ import sqlalchemy as sa
 
 from ngcpd.provisioning.errors import ProvisioningError
 from ngcpd.provisioning.fields import Email, Field, Moment, Ref, Text
-from ngcpd.provisioning.resource import ID, Filter, Resource, Row, Work
+from ngcpd.provisioning.resource import ID, Filter, Resource, Row, Values, Work
+from ngcpd.store import changes
 from ngcpd.store.db import now
 from ngcpd.store.tables.tenancy import contact, contract
 
@@ -72,6 +73,13 @@ def delete_contact(work: Work, row: Row) -> None:
         work.conn.execute(sa.delete(contact).where(contact.c.id == row["id"]))
 
 
+def effects(work: Work, operation: str, key: int, row: Row | None, values: Values) -> None:
+    """A contract's reseller is that of its contact."""
+    if operation == "update":
+        owners = work.conn.scalars(sa.select(contract.c.id).where(contract.c.contact_id == key))
+        changes.note_all(work.conn, [("contract", owner) for owner in owners])
+
+
 CUSTOMER_CONTACTS = Resource(
     name="customercontacts",
     entity="customercontact",
@@ -82,6 +90,7 @@ CUSTOMER_CONTACTS = Resource(
     fields=(ID, Field("reseller_id", Ref("resellers"), required=True, own=True, help="Reseller it belongs to"), *FIELDS, *STAMPS),
     filters=(Filter("email", "like"), Filter("reseller_id")),
     journal=True,
+    effects=effects,
     delete=delete_contact,
     example={"reseller_id": 1, "firstname": "Ada", "lastname": "Brook", "email": "ada.brook@example.net", "country": "AT"},
 )

@@ -54,8 +54,7 @@ def view(name: str, entity: str, fields: tuple[Field, ...], **more: Any) -> Reso
         extra=SUBSCRIBERS.extra,
         fields=(ID, Field("subscriber_id", Int(1), read_only=True, column="id", help="Subscriber"), *fields),
         links=LINK,
-        notices=(("subscriber", "id"),),
-        **{"collection": READ_ONLY, "item": CHANGE, "patch": FULL_PATCH, **more},
+        **{"collection": READ_ONLY, "item": CHANGE, "patch": FULL_PATCH, "notices": (("subscriber", "id"),), **more},
     )
 
 

@@ -20,8 +20,9 @@ from ngcpd.store import changes
 LEVELS = ("usr", "prof", "dom", "peer", "contract", "reseller")
 KINDS = (*changes.KINDS, *(f"preference:{level}" for level in LEVELS))
 LOADER = loader.__file__
-UNSEEN = {("contact", "INSERT"), ("contact", "DELETE"), ("reseller", "INSERT"), ("subscriber", "DELETE")}
-"""Rows that nobody refers to when they come or go; what refers to them has its own notice. Subscribers are terminated before their row goes."""
+UNSEEN = {("contact", "INSERT"), ("contact", "UPDATE"), ("contact", "DELETE"), ("reseller", "INSERT"), ("subscriber", "DELETE")}
+"""Rows that nobody refers to when they come or go; what refers to them has its own notice (a contact may have none: `tests.web.test_noticed`).
+Subscribers are terminated before their row goes."""
 TAKEN_OVER = {("domain", "read_subscribers", "domain")}
 """Kind, reader, table: the directory drops the details itself when it has read the kind's own rows again (`KeyRing.take_domains`)."""
 

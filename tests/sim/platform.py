@@ -195,6 +195,7 @@ class Platform:
         if not any(word in text for word in ("simulated outage", "store closed", "no space left", "input/output error")):
             self.run.fault(f"start failed: {text}")
         self.run.counts["failed_starts"] += 1
+        self.run.disturb(None, 50.0)  # a store that is away for long keeps the node down for as long
         self._gone()
         self.run.clock.call_later(2.0, self.start)
 

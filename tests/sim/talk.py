@@ -387,7 +387,7 @@ class Call:
         if known is not None:
             self.ua.send(known.ack_data)
             return
-        if self.legs:
+        if self.legs and not self._restarted():
             self.ua.run.fault(f"two answers to one call {self.base}")
         self.gone = True
         self.codes.append(m.status)
@@ -400,6 +400,12 @@ class Call:
         self.ua.run.counts["answered"] += 1
         if self.cancelled or self.given_up:
             leg.bye()
+
+    def _restarted(self) -> bool:
+        """The platform began a new life since it answered: it may take a belated copy of the INVITE for a new call."""
+        run = self.ua.run
+        answered = min(leg.acked for leg in self.legs.values()) + run.clock.time() - run.clock.now
+        return any(death >= answered for death in run.platform.deaths)
 
 
 class Ringing:

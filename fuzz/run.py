@@ -1,4 +1,5 @@
-"""`make fuzz MINUTES=n`: the coverage-guided fuzzers in turn and the barrage on the simulated daemon, each for its share of the time.
+"""`make fuzz MINUTES=n`: the coverage-guided fuzzers in turn and the barrage on the simulated daemon, and generated requests
+to the REST interface of a real one, each for its share of the time.
 
     python -m fuzz.run MINUTES [TARGET...]
 
@@ -18,15 +19,19 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from fuzz import seeds
+import requests
+
+from fuzz import rest, seeds
 from fuzz.targets import TARGETS
 from tests.hostile.regression import save
+from tests.servers.daemon import running
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / "var" / "fuzz"
 BARRAGE = "calls"
 PREFIXES = "prefixes"
-SHARES = {"message": 3, "stream": 1, "sdp": 2, "digest": 1, "uri": 1, BARRAGE: 4, PREFIXES: 0}
+REST = "rest"
+SHARES = {"message": 3, "stream": 1, "sdp": 2, "digest": 1, "uri": 1, BARRAGE: 4, REST: 2, PREFIXES: 0}
 MAX_LENGTH = 8192
 RSS_MB = 1024
 
@@ -106,6 +111,21 @@ def prefixes() -> Outcome:
     return Outcome(PREFIXES, int(passed.group(1)) if passed else 0, time.monotonic() - begun, 0, 0, ["see above"] if done.returncode else [])
 
 
+def interface(seconds: float) -> Outcome:
+    """Generated requests against the REST interface of a real daemon; the seed is another one each time."""
+    begun, number = time.monotonic(), int(time.time())
+    with tempfile.TemporaryDirectory() as directory, running(Path(directory)) as daemon:
+        base, certificate = f"https://{daemon.ip}:1443", str(daemon.directory / "var/web.crt")
+        login = ("administrator", "administrator")
+        with requests.Session() as session:
+            session.trust_env = False
+            document = session.get(f"{base}/api/openapi.json", auth=login, verify=certificate, timeout=20).json()
+        result = rest.examine(document, base, login, certificate, seconds=seconds, number=number)
+    for key, text in result.faults.items():
+        say(f"{key} (seed {number})\n{text}")
+    return Outcome(REST, result.requests, time.monotonic() - begun, 0, 0, list(result.faults))
+
+
 def main(argv: list[str]) -> int:
     minutes = float(argv[0]) if argv else 10.0
     wanted = argv[1:] or list(SHARES)
@@ -119,7 +139,15 @@ def main(argv: list[str]) -> int:
     for name in wanted:
         seconds = minutes * 60 * SHARES[name] / total
         say(f"{name}: {seconds:.0f} s")
-        outcomes.append(guided(name, seconds) if name in TARGETS else barrage(seconds) if name == BARRAGE else prefixes())
+        outcomes.append(
+            guided(name, seconds)
+            if name in TARGETS
+            else barrage(seconds)
+            if name == BARRAGE
+            else interface(seconds)
+            if name == REST
+            else prefixes()
+        )
     say(f"\n{'target':<10}{'executions':>12}{'seconds':>9}{'corpus':>8}{'RSS MB':>8}  findings")
     for o in outcomes:
         say(f"{o.target:<10}{o.executions:>12}{o.seconds:>9.0f}{o.corpus or '':>8}{o.rss_mb or '':>8}  {len(o.findings)}")

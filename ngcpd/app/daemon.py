@@ -12,6 +12,7 @@ from ngcpd.app.world import World
 from ngcpd.billing.service import Mediator
 from ngcpd.calls import Calls
 from ngcpd.config import Loaded
+from ngcpd.config.schema_signalling import JOURNALS
 from ngcpd.config.secrets import Secrets
 from ngcpd.directory.directory import Directory
 from ngcpd.edge.edge import Edge
@@ -274,6 +275,10 @@ def rules(loaded: Loaded) -> Rules:
         password_web_autogenerate=loaded.settings.get("www_admin.security.password_web_autogenerate"),
         profile_sets_reseller_edit=loaded.settings.get("profile_sets.reseller_edit"),
         legacy_show_passwords=loaded.settings.get("api.legacy_show_passwords"),
+        single_as_object=loaded.settings.get("api.single_as_object"),
+        max_rows=loaded.settings.get("api.max_rows"),
+        journal={name: frozenset(loaded.settings.get(f"api_journal.{name}")) for name in JOURNALS},
+        journal_deflate=loaded.settings.get("api_journal.content_format") == "json_deflate",
     )
 
 

@@ -67,6 +67,16 @@ REASON = Text(r"[^\x00-\x1f\x7f]{1,128}", "a reason phrase of 1 to 128 character
 SECONDS = "s"
 
 
+JOURNALS = (
+    "admins", "autoattendants", "billingprofiles", "billingzones", "callforwards", "ccmapentries", "cfdestinationsets", "cfmappings", "cftimesets",
+    "contracts", "customerbalances", "customercontacts", "customerpreferences", "customers", "domains",
+    "faxserversettings", "profilepreferences", "reminders",
+    "resellers", "soundsets", "speeddials", "subscriberpreferences", "subscriberprofiles", "subscriberprofilesets", "subscribers", "systemcontacts",
+    "trustedsources", "voicemailsettings",
+)  # fmt: skip
+"""Resources of the REST interface that have a journal (REST API 1.12)."""
+
+
 def _general() -> Section:
     k = SectionBuilder("general", "The installation as a whole (C.1.10)")
     k("adminmail", MAIL, "adjust@example.org", "L", "Receiver of all mails of the platform: monitoring, nightly jobs")
@@ -252,11 +262,18 @@ def _small() -> list[Section]:
     apps("malicious_call", YN, "no", "N", "Reports malicious calls on the subscriber's request")
     api = SectionBuilder("api", "REST interface")
     api("legacy_show_passwords", YN, "no", "L", "Shows passwords on the REST interface to users without that right")
-    return [qos.done(), apps.done(), api.done()]
+    api("single_as_object", YN, "yes", "L", "A collection of one item holds an object and not an array, as clients of older releases expect")
+    api("max_rows", NAT, 0, "L", "Most items on a page of a collection, 0 = any number")
+    journal = SectionBuilder("api_journal", "Which changes made over the REST interface are kept in the journals of the objects")
+    journal("content_format", Enum(("json", "json_deflate")), "json", "L", "How documents are kept; json_deflate compresses them")
+    kept = List(Enum(("create", "update", "delete")))
+    for name in JOURNALS:
+        journal(name, kept, ["create", "update", "delete"], "L", f"Operations on {name} that are kept")
+    return [qos.done(), apps.done(), api.done(), journal.done()]
 
 
 def sections() -> list[Section]:
     return [_general(), _kamailio(), _rtpproxy(), *_small()]
 
 
-__all__ = ["CAUSES", "sections"]
+__all__ = ["CAUSES", "JOURNALS", "sections"]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from ngcpd.directory.patterns import MAX_NUMBER, MAX_URI, BadPattern, compile_pattern
 from ngcpd.provisioning.env import Rules
 from ngcpd.provisioning.errors import ProvisioningError
 
@@ -180,14 +181,18 @@ def address(field: str, value: str | None) -> str:
 
 
 def pattern(field: str, value: str | None, longest: int, *, required: bool = False) -> str | None:
-    """A regular expression."""
+    """A regular expression that can be run on what strangers send: one that could backtrack without end is refused, as calls would not use it."""
     found = text(field, value, longest, required=required)
     if found is not None:
-        try:
-            re.compile(found)
-        except (re.error, RecursionError, OverflowError):
-            raise ProvisioningError(field, "is no regular expression") from None
+        _compiled(field, found, MAX_URI)
     return found
+
+
+def _compiled(field: str, value: str, subject: int) -> re.Pattern[str]:
+    try:
+        return compile_pattern(value, subject)
+    except BadPattern as error:
+        raise ProvisioningError(field, f"is no usable regular expression: {error}") from None
 
 
 def rewrite_text(value: str) -> str:
@@ -199,7 +204,7 @@ def rewrite_match(field: str, value: str) -> str:
     """A rewrite rule's match pattern: a regular expression once its variables are put in."""
     kept = rewrite_text(value)
     text(field, kept, 128, required=False)
-    pattern(field, _VARIABLE.sub("0", kept), 1000)
+    _compiled(field, _VARIABLE.sub("0", kept), MAX_NUMBER)
     return kept
 
 

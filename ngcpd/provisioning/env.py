@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ngcpd.runtime.ports import Clock, Rng
@@ -15,7 +16,8 @@ class Rules:
     """Settings of the operator (`www_admin.security.*`, `ossbss.provisioning.*`); the defaults are those of the spec.
 
     `profile_sets_reseller_edit`: resellers may change subscriber profiles. `legacy_show_passwords`: show passwords without the right, as older
-    products did. `single_as_object`: a collection of one shows an object and not an array. `max_rows`: the longest page, 0 = any.
+    products did. `single_as_object`: a collection of one shows an object and not an array. `max_rows`: the longest page, 0 = any. `journal`:
+    which operations on a resource are kept in the journal, where it is not all of them; `journal_deflate`: its documents are kept compressed.
     """
 
     password_min_length: int = 6
@@ -32,6 +34,8 @@ class Rules:
     legacy_show_passwords: bool = False
     single_as_object: bool = True
     max_rows: int = 0
+    journal: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    journal_deflate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,6 @@ class Env:
     rng: Rng
     vault: Vault
     argon: Argon
-    rules: Rules = Rules()
+    rules: Rules = field(default_factory=Rules)
     zone: datetime.tzinfo = datetime.UTC
     catalogue: Catalogue = field(default_factory=load)

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ngcpd.provisioning.caller import READING
+from ngcpd.provisioning.env import Rules
 from ngcpd.provisioning.errors import Absent, Forbidden, Invalid
 from ngcpd.provisioning.fields import Bad, Bool, Int, Moment
 from ngcpd.provisioning.resource import Doc, Filter, Resource, Row, Work
@@ -106,6 +107,7 @@ def documents(work: Work, resource: Resource, found: Sequence[Row], *, secrets: 
     if resource.show is not None:
         resource.show(work, docs, list(found))
     hidden = [f.name for f in resource.fields if (f.see and not work.caller.has(f.see)) or (f.secret and not secrets)]
+    hidden += () if secrets else resource.secrets
     for doc in docs:
         for name in hidden:
             doc.pop(name, None)
@@ -121,7 +123,7 @@ def read(work: Work, resource: Resource, key: int) -> Doc:
 def list_page(work: Work, resource: Resource, query: Mapping[str, str]) -> Page:
     """One page of a collection by its query parameters. Invalid for a parameter of the wrong form."""
     authorise(work, resource, "GET")
-    page, count = number(query, "page", 1), number(query, "rows", ROWS)
+    page, count = number(query, "page", 1), length(query, work.env.rules)
     if resource.listed is not None:
         total, chosen = resource.listed(work, query, (page - 1) * count, count)
         return Page(page, count, total, documents(work, resource, chosen))
@@ -166,6 +168,12 @@ def number(query: Mapping[str, str], name: str, default: int) -> int:
         return int(Int(1, 10**9).parse(query[name], None))  # type: ignore[arg-type]
     except Bad as error:
         raise Invalid([(name, query[name], str(error))]) from None
+
+
+def length(query: Mapping[str, str], rules: Rules) -> int:
+    """How many items of a page were asked for, and may be had. Invalid."""
+    count = number(query, "rows", ROWS)
+    return min(count, rules.max_rows) if rules.max_rows else count
 
 
 def _order(resource: Resource, query: Mapping[str, str]) -> list[Any]:

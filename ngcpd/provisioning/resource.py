@@ -105,6 +105,8 @@ class Resource:
     filters: tuple[Filter, ...] = ()
     links: tuple[Link, ...] = ()
     roles: tuple[str, ...] = ALL
+    item_roles: tuple[str, ...] = ()
+    """Who may use the items; empty = `roles`."""
     flags: Mapping[str, str] = field(default_factory=dict)
     collection: tuple[str, ...] = COLLECTION
     item: tuple[str, ...] = ITEM
@@ -118,6 +120,8 @@ class Resource:
     notices: tuple[tuple[str, str], ...] = ()
     example: Mapping[str, Any] = field(default_factory=dict)
     hidden: bool = False
+    secrets: frozenset[str] = frozenset()
+    """Names in documents besides the secret fields that never reach the journal."""
     location: bool = False
     """The documents depend on query parameter `location_id`."""
 
@@ -164,6 +168,10 @@ class Resource:
         names = [f.name for f in self.fields]
         if len(set(names)) != len(names):
             raise ValueError(f"{self.name}: a field is declared twice")
+
+    def roles_of(self, on_item: bool) -> tuple[str, ...]:
+        """Who may use the collection, or its items."""
+        return self.item_roles or self.roles if on_item else self.roles
 
     @property
     def from_(self) -> sa.FromClause:

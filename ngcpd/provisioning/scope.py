@@ -15,13 +15,14 @@ from ngcpd.provisioning.numbers import CHUNK
 from ngcpd.store.db import now
 from ngcpd.store.tables.accounting import events as event_table
 from ngcpd.store.tables.billing import billing_mapping, billing_profile
+from ngcpd.store.tables.features import sound_set
 from ngcpd.store.tables.identity import domain, subscriber, subscriber_profile, subscriber_profile_set
 from ngcpd.store.tables.tenancy import contact, contract, product
 
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """A customer that may get subscribers. `living`: how many it has."""
+    """A customer that may get subscribers. `living`: how many it has; `sound_set`: the set that new ones inherit."""
 
     id: int
     reseller_id: int
@@ -29,6 +30,7 @@ class Customer:
     max_subscribers: int | None
     living: int
     prepaid: bool
+    sound_set: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,18 @@ def customers(conn: sa.Connection, ids: set[int]) -> dict[int, Customer]:
     counted = sa.select(subscriber.c.contract_id, sa.func.count().label("living")).where(*living).group_by(subscriber.c.contract_id)
     counts: dict[int, int] = {row.contract_id: row.living for row in conn.execute(counted)}
     paid = prepaid(conn, ids)
+    inherited = sa.select(sound_set.c.contract_id, sound_set.c.id).where(sound_set.c.contract_id.in_(ids), sound_set.c.contract_default.is_(True))
+    sounds: dict[int, int] = {row.contract_id: row.id for row in conn.execute(inherited)}
     return {
-        row.id: Customer(row.id, row.reseller_id, row.external_id, row.max_subscribers, counts.get(row.id, 0), paid.get(row.id, False))
+        row.id: Customer(
+            row.id,
+            row.reseller_id,
+            row.external_id,
+            row.max_subscribers,
+            counts.get(row.id, 0),
+            paid.get(row.id, False),
+            sounds.get(row.id),
+        )
         for row in rows
     }
 

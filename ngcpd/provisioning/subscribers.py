@@ -86,7 +86,7 @@ def create_subscribers(conn: sa.Connection, env: Env, items: Sequence[NewSubscri
     """Many at once, all or none, in a number of statements that does not grow with theirs.
 
     Each gets its uuid, credentials, numbers, a voice box, and the preferences `account_id`, `ext_*`, `cc`, `ac`, `cli`, `allowed_clis`, `prepaid`,
-    `display_name`, a lock when `status` is locked, and the defaults of its level.
+    `display_name`, `contract_sound_set`, a lock when `status` is locked, and the defaults of its level.
     """
     if not items:
         return []
@@ -277,6 +277,8 @@ def _preferences(env: Env, item: NewSubscriber, owner: Customer) -> dict[str, li
         found["ext_contract_id"] = [owner.external_id]
     if owner.prepaid:
         found["prepaid"] = ["1"]
+    if owner.sound_set is not None:
+        found["contract_sound_set"] = [str(owner.sound_set)]
     if item.status == "locked":
         found["lock"] = [str(GLOBAL_LOCK)]
     shown = check.text("display_name", item.display_name, 128, required=False)

@@ -6,7 +6,9 @@ and appends to the journal, in the transaction of its connection. It raises Prov
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -21,6 +23,9 @@ from ngcpd.store import changes
 from ngcpd.store.db import insert, now
 from ngcpd.store.tables.tenancy import journal
 
+JOURNALED = frozenset(("create", "update", "delete"))
+DEFLATED = "deflate:"
+"""How a compressed document begins in the journal; the others begin with a brace."""
 DROPPED = ("_links", "_embedded", "id")
 
 
@@ -85,7 +90,10 @@ def finish(work: Work, resource: Resource, operation: str, key: int, row: Row | 
 
 
 def log_write(work: Work, resource: Resource, operation: str, key: int, content: str) -> None:
-    """One row of the journal (REST API 1.12)."""
+    """One row of the journal, if the operator wants it (REST API 1.12)."""
+    rules = work.env.rules
+    if not resource.journal or operation not in rules.journal.get(resource.name, JOURNALED):
+        return
     insert(
         work.conn,
         journal,
@@ -93,9 +101,15 @@ def log_write(work: Work, resource: Resource, operation: str, key: int, content:
         operation=operation,
         resource_name=resource.name,
         resource_id=key,
-        username=work.caller.login,
-        content=content,
+        username=work.caller.login[:127],
+        content=DEFLATED + base64.b64encode(zlib.compress(content.encode())).decode() if rules.journal_deflate else content,
     )
+
+
+def journal_content(stored: str) -> Any:
+    """The document of a journal entry."""
+    text = zlib.decompress(base64.b64decode(stored[len(DEFLATED) :])).decode() if stored.startswith(DEFLATED) else stored
+    return json.loads(text)
 
 
 def journal_text(work: Work, resource: Resource, row: Row) -> str:

@@ -19,6 +19,9 @@ COMPUTED = frozenset(
 )
 """Attributes that follow from other tables and are never stored as values."""
 
+SECRETS = frozenset(("peer_auth_pass", "conference_pin", "block_out_override_pin", "adm_block_out_override_pin"))
+"""Attributes that are passwords or PINs: not in journals and logs, and shown only to those who may see passwords."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:

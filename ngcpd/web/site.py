@@ -10,6 +10,7 @@ from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.web.http import HTTPChannel
 from twisted.web.server import Request, Site
+from werkzeug.exceptions import HTTPException
 
 from ngcpd.runtime.log import logger
 from ngcpd.web.rest.api import Api
@@ -131,6 +132,11 @@ def site(api: Api, most: int = HELD) -> AdminSite:
 
     @app.route("/", branch=True)
     def nothing(request: Any) -> Any:
+        return write(request, fault(404, "Path not found"))
+
+    @app.handle_errors(HTTPException)
+    def unroutable(request: Any, failure: Any) -> Any:
+        """A path that routes cannot hold, for example with a line break in it."""
         return write(request, fault(404, "Path not found"))
 
     make: Any = AdminSite

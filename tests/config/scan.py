@@ -57,6 +57,8 @@ def reads() -> set[str]:
                     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get" and node.args:
                         if isinstance(node.args[0], ast.Constant) and node.args[0].value in declared:
                             found.add(str(node.args[0].value))
+                        elif isinstance(node.args[0], ast.JoinedStr) and isinstance(node.args[0].values[0], ast.Constant):
+                            found |= {key for key in declared if key.startswith(str(node.args[0].values[0].value))}
                     elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and node.slice.value in known:
                         found.add(str(node.slice.value))
     return found

@@ -269,11 +269,12 @@ async def test_resellers_are_kept_apart(web: Web) -> None:
             assert (await other.get(f"/api/{resource.name}/")).status == 403, resource.name
             continue
         doc = await root.doc(item)
+        hidden = 404 if "reseller" in resource.roles_of(True) else 403
         for method in set(resource.item) - {"HEAD", "OPTIONS"}:
             kind = "application/json-patch+json" if method == "PATCH" else "application/json"
             data = None if method in ("GET", "DELETE") else b"[]" if method == "PATCH" else json.dumps(doc).encode()
             answer = await other.raw(method, item, data, Content_Type=kind)
-            assert answer.status == 404, (resource.name, method, answer)
+            assert answer.status == hidden, (resource.name, method, answer)
         found = await other.doc(f"/api/{resource.name}/?rows=1000")
         shown = found["_embedded"].get(f"ngcp:{resource.name}", [])
         assert key not in [i["id"] for i in (shown if isinstance(shown, list) else [shown])], resource.name

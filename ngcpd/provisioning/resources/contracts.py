@@ -14,6 +14,7 @@ from ngcpd.provisioning.units import update_row
 from ngcpd.store import changes
 from ngcpd.store.db import insert, now
 from ngcpd.store.tables.billing import billing_profile, email_template
+from ngcpd.store.tables.packages import invoice_template
 from ngcpd.store.tables.tenancy import CONTRACT_STATES, contact, contract, product, reseller
 
 PRODUCTS = {
@@ -61,6 +62,9 @@ def check_customer(work: Work, values: Values, row: Row | None) -> None:
             found = work.conn.scalar(sa.select(email_template.c.reseller_id).where(email_template.c.id == values[name]))
             if found != owner:
                 raise Invalid([(name, values[name], f"Invalid '{name}'")])
+    invoices = values.get("invoice_template_id")
+    if invoices is not None and work.conn.scalar(sa.select(invoice_template.c.reseller_id).where(invoice_template.c.id == invoices)) != owner:
+        raise Invalid([("invoice_template_id", invoices, "Invalid 'invoice_template_id'")])
     values["_entries"] = schedule.plan(work, values, row, owner, schedule.MODES)
     mode = values.get("billing_profile_definition") or "id"
     if mode != "package":

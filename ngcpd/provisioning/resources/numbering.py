@@ -84,6 +84,7 @@ LNP_CARRIERS_OF_LEVELS = Resource(
         Field("description", Text(255), nullable=True, help="Description"),
     ),
     filters=(Filter("ncos_level_id"), Filter("carrier_id", "int", ncos_lnp.c.provider_id)),
+    item_roles=("admin",),
     links=(Link("ncoslevels", field="ncos_level_id"), Link("lnpcarriers", field="carrier_id")),
     priority="P2",
     unique=(("ncos_level_id", "carrier_id"),),

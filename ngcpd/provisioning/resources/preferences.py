@@ -15,7 +15,7 @@ from ngcpd.provisioning.resource import CHANGE, FULL_PATCH, ID, READ_ONLY, Doc, 
 from ngcpd.provisioning.resources.contracts import CUSTOMERS
 from ngcpd.provisioning.resources.domains import DOMAINS
 from ngcpd.provisioning.resources.subscribers import SUBSCRIBERS, of_customers
-from ngcpd.store.catalogue import ADDRESS_LISTS, COMPUTED, REFERENCES, Attribute, Catalogue
+from ngcpd.store.catalogue import ADDRESS_LISTS, COMPUTED, REFERENCES, SECRETS, Attribute, Catalogue
 from ngcpd.store.tables.identity import customer_location, subscriber_profile, subscriber_profile_set
 from ngcpd.store.tables.preferences import preference_value
 from ngcpd.store.tables.routing import peer_host
@@ -76,13 +76,13 @@ def show(level: str, owner: str) -> Callable[[Work, list[Doc], list[Row]], None]
         found = preferences.list_many(work.conn, work.env, level=level, owners=keys, location_id=work.location_id)
         for doc, row in zip(docs, rows, strict=True):
             doc[owner] = row["id"]
-            doc |= {name: value for name, value in found[row["id"]].items() if _shown(work.env.catalogue[name])}
+            doc |= {name: value for name, value in found[row["id"]].items() if _shown(work.env.catalogue[name], work)}
 
     return fill
 
 
-def _shown(a: Attribute) -> bool:
-    return a.internal != 1 or a.name == "account_id"
+def _shown(a: Attribute, work: Work) -> bool:
+    return (a.internal != 1 or a.name == "account_id") and (a.name not in SECRETS or work.caller.show_passwords)
 
 
 def _check_location(work: Work, customers: list[int]) -> None:
@@ -124,7 +124,9 @@ def store(level: str) -> Callable[[Work, Row, Values], None]:
 
     def write(work: Work, row: Row, values: Values) -> None:
         location = work.location_id
-        writable = [a.name for a in exposed(work.env.catalogue, level) if not a.read_only and a.name not in KEPT]
+        # Who cannot see a password is not expected to send it back.
+        blind = frozenset() if work.caller.show_passwords else SECRETS - values.keys()
+        writable = [a.name for a in exposed(work.env.catalogue, level) if not a.read_only and a.name not in KEPT and a.name not in blind]
         if location:
             writable = [n for n in writable if "contract_location" in work.env.catalogue[n].levels]
         current = preferences.list_preferences(work.conn, work.env, level=level, owner_id=row["id"], location_id=location)
@@ -219,6 +221,7 @@ def _pair(
         patch=FULL_PATCH,
         journal=journal,
         priority=priority,
+        secrets=SECRETS,
         parse=parser or parse(level, owner),
         show=show(level, owner),
         update=store(level),

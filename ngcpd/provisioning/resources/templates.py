@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from ngcpd.provisioning import check
 from ngcpd.provisioning.fields import Enum, Field, Moment, Number, Ref, Text
 from ngcpd.provisioning.resource import ID, READ_ONLY, Filter, Link, Resource, Row, Work
 from ngcpd.provisioning.resources.contracts import JOINED, TEMPLATES
@@ -19,6 +20,11 @@ def delete_mail(work: Work, row: Row) -> None:
     work.conn.execute(sa.delete(email_template).where(email_template.c.id == row["id"]))
 
 
+def _sender(name: str, value: str) -> str | None:
+    """A mail address, or text with variables that become one."""
+    return value if "[%" in value else check.email(name, value)
+
+
 MAILS = Resource(
     name="emailtemplates",
     entity="emailtemplate",
@@ -30,7 +36,7 @@ MAILS = Resource(
         ID,
         Field("reseller_id", Ref("resellers"), required=True, own=True, help="Reseller it belongs to"),
         Field("name", Text(255), required=True, help="Name, unique per reseller"),
-        Field("from_email", Text(255), required=True, help="Sender"),
+        Field("from_email", Text(255, check=_sender), required=True, help="Sender; variables are written [% name %]"),
         Field("subject", Text(255), required=True, help="Subject; variables are written [% name %]"),
         Field("body", Text(1_000_000, lines=True), required=True, help="Text; variables are written [% name %]"),
     ),

@@ -122,7 +122,7 @@ class Api:
         methods, method = resource.item if key else resource.collection, message.method
         if method not in methods:
             raise HttpError(404, "Path not found")
-        if caller.role not in resource.roles:
+        if caller.role not in resource.roles_of(bool(key)):
             raise HttpError(403, "Invalid user")
         if caller.read_only and method not in READING:
             raise HttpError(403, "Invalid HTTP method for read-only user")
@@ -186,5 +186,5 @@ class Api:
 
     def _openapi(self, caller: Caller) -> Answer:
         if caller.role not in self._documents:
-            self._documents[caller.role] = dump(openapi.document(self._listed(caller), self._served.env, self._version))
+            self._documents[caller.role] = dump(openapi.document(self._listed(caller), self._served.env, self._version, caller.role))
         return Answer(200, self._documents[caller.role], JSON)

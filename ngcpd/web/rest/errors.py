@@ -5,7 +5,7 @@ from __future__ import annotations
 from ngcpd.provisioning.errors import Absent, Forbidden, Invalid, Plain, ProvisioningError
 from ngcpd.provisioning.fields import shorten
 
-SECRET = ("password", "pin", "webpassword", "code", "secret_key")
+SECRET = ("password", "pass", "pin", "webpassword", "code", "secret_key")
 STATUS = {"absent": 404, "forbidden": 403, "limit": 403, "in_use": 423}
 
 

@@ -25,7 +25,7 @@ def relations(resource: Resource, doc: Doc, resources: Mapping[str, Resource], c
     found: dict[str, list[str]] = {}
     for link in resource.links:
         target = resources.get(link.collection)
-        if target is None or caller.role not in target.roles:
+        if target is None or caller.role not in target.roles_of(not link.filter):
             continue
         if link.filter:
             value = doc.get(link.by)

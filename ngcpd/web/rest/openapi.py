@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ngcpd.provisioning.caller import ADMIN
 from ngcpd.provisioning.env import Env
 from ngcpd.provisioning.fields import object_schema
 from ngcpd.provisioning.resource import Filter, Resource
@@ -25,12 +26,13 @@ ERRORS = {
     "500": "Internal error",
     "503": "The database is not available",
 }
+JOURNAL_ORDER = ("id", "operation", "timestamp", "username")
 KINDS: Schema = {"int": {"type": "integer"}, "bool": {"type": "string", "enum": ["true", "false", "1", "0"]}}
 
 
-def document(resources: Iterable[Resource], env: Env, version: str) -> Schema:
-    """The whole document for the resources a caller may use."""
-    schemas: Schema = {"Error": _error()}
+def document(resources: Iterable[Resource], env: Env, version: str, role: str = ADMIN) -> Schema:
+    """The whole document for the resources a caller of this role may use."""
+    schemas: Schema = {"Error": _error(), "JournalEntry": _entry()}
     paths: Schema = {}
     for resource in resources:
         schemas[resource.name] = _shown(resource, env)
@@ -41,9 +43,11 @@ def document(resources: Iterable[Resource], env: Env, version: str) -> Schema:
         operations = _collection(resource)
         if operations:
             paths[f"/api/{resource.name}/"] = operations
-        operations = _item(resource)
+        operations = _item(resource) if role in resource.roles_of(True) else {}
         if operations:
             paths[f"/api/{resource.name}/{{id}}"] = {"parameters": [_id()], **operations}
+        if operations and resource.journal:
+            paths |= _journal(resource)
     return {
         "openapi": "3.1.0",
         "info": {"title": "ngcpd", "version": version, "description": "Provisioning of the voice platform."},
@@ -69,7 +73,7 @@ def _collection(resource: Resource) -> Schema:
         created: Schema = {"description": "Created"}
         if not resource.nameless:
             created["headers"] = {"Location": {"schema": {"type": "string"}}}
-        body, parameters = _sent(resource)
+        body, parameters = _sent(resource, created=True)
         found["post"] = {
             **_operation(resource, "create", "Create", {"201": created}),
             "requestBody": body,
@@ -92,7 +96,7 @@ def _item(resource: Resource) -> Schema:
             found["get"]["parameters"] = parameters
     prefer = {"name": "Prefer", "in": "header", "schema": {"type": "string", "enum": ["return=minimal", "return=representation"]}}
     if "PUT" in resource.item:
-        body, parameters = _sent(resource)
+        body, parameters = _sent(resource, created=False)
         found["put"] = {**_operation(resource, "replace", "Replace", changed), "requestBody": body, "parameters": [*parameters, prefer]}
     if "PATCH" in resource.item:
         operation = {
@@ -105,6 +109,32 @@ def _item(resource: Resource) -> Schema:
     if "DELETE" in resource.item:
         found["delete"] = _operation(resource, "delete", "Delete", {"204": {"description": "Deleted"}})
     return found
+
+
+def _journal(resource: Resource) -> Schema:
+    """The paths of the journal of an item."""
+    entry = {"$ref": "#/components/schemas/JournalEntry"}
+    shown = {"description": "The entry", "content": {HAL: {"schema": entry}}}
+    parameters = [
+        *_pages(JOURNAL_ORDER),
+        _parameter("operation", {"type": "string", "enum": ["create", "update", "delete"]}, "Only these operations"),
+    ]
+    number = {"name": "entry", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1, "maximum": 10**17}}
+    base = f"/api/{resource.name}/{{id}}/journal/"
+    listed = _operation(resource, "journal", "Changes", {"200": _page_of("journal", entry)})
+    return {
+        base: {"parameters": [_id()], "get": {**listed, "parameters": parameters}},
+        f"{base}recent": {"parameters": [_id()], "get": _operation(resource, "journal.recent", "Last change", {"200": shown})},
+        f"{base}{{entry}}": {"parameters": [_id(), number], "get": _operation(resource, "journal.entry", "A change", {"200": shown})},
+    }
+
+
+def _entry() -> Schema:
+    text = {"type": "string"}
+    properties = {"id": {"type": "integer"}, "timestamp": text, "username": {"type": ["string", "null"]}, "_links": {"type": "object"}}
+    properties["operation"] = {"type": "string", "enum": ["create", "update", "delete"]}
+    properties["content"] = {"type": "object", "description": "The object after the change, before it for delete; not in lists"}
+    return {"type": "object", "required": ["id", "operation", "timestamp", "username"], "properties": properties}
 
 
 def _operation(resource: Resource, verb: str, summary: str, answers: Schema) -> Schema:
@@ -129,7 +159,12 @@ def _body(resource: Resource, schema: str) -> Schema:
 
 
 def _list(resource: Resource) -> Schema:
-    one = {"$ref": f"#/components/schemas/{resource.name}"}
+    found = _page_of(resource.name, {"$ref": f"#/components/schemas/{resource.name}"})
+    found["content"]["text/csv"] = {"schema": {"type": "string"}}
+    return found
+
+
+def _page_of(rel: str, one: Schema) -> Schema:
     schema = {
         "type": "object",
         "required": ["total_count", "_links"],
@@ -138,11 +173,11 @@ def _list(resource: Resource) -> Schema:
             "_links": {"type": "object"},
             "_embedded": {
                 "type": "object",
-                "properties": {f"ngcp:{resource.name}": {"anyOf": [one, {"type": "array", "items": one}]}},
+                "properties": {f"ngcp:{rel}": {"anyOf": [one, {"type": "array", "items": one}]}},
             },
         },
     }
-    return {"description": "One page", "content": {HAL: {"schema": schema}, "text/csv": {"schema": {"type": "string"}}}}
+    return {"description": "One page", "content": {HAL: {"schema": schema}}}
 
 
 def _request(schema: str, example: Any) -> Schema:
@@ -152,11 +187,14 @@ def _request(schema: str, example: Any) -> Schema:
     return {"required": True, "content": {"application/json": media}}
 
 
-def _sent(resource: Resource) -> tuple[Schema, list[Schema]]:
+def _sent(resource: Resource, *, created: bool) -> tuple[Schema, list[Schema]]:
     """The body of POST and PUT, and the query parameters that go with it."""
     upload, document = resource.upload, f"{resource.name}.write"
     if upload is None:
-        return _request(document, resource.example), []
+        body = _request(document, resource.example)
+        if resource.bulk is not None and created:
+            body["content"]["text/csv"] = {"schema": {"type": "string", "description": "Lines without a header; bad ones are left out"}}
+        return body, []
     if isinstance(upload, Raw):
         content: Schema = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in upload.types}
         written = [f for f in resource.fields if f.name != upload.field and not f.read_only]
@@ -173,10 +211,14 @@ def _file(resource: Resource) -> Schema:
 
 def _paging(resource: Resource) -> list[Schema]:
     columns = [f.name for f in resource.fields if f.key is not None and f.key in resource.table.c and not (f.secret or f.write_only or f.see)]
+    return _pages(columns)
+
+
+def _pages(columns: Iterable[str]) -> list[Schema]:
     return [
         _parameter("page", {"type": "integer", "minimum": 1, "maximum": 10**9, "default": 1}, "Which page"),
         _parameter("rows", {"type": "integer", "minimum": 1, "maximum": 10**9, "default": 10}, "Items on a page"),
-        _parameter("order_by", {"type": "string", "enum": columns}, "Field to sort by"),
+        _parameter("order_by", {"type": "string", "enum": list(columns)}, "Field to sort by"),
         _parameter("order_by_direction", {"type": "string", "enum": ["asc", "desc"]}, "Direction"),
     ]
 

@@ -70,7 +70,7 @@ class Registrations:
     # -------------------------------------------------------------------------------------------------------------- reading
     async def _list(self, caller: Caller, message: Message) -> Answer:
         asked = message.query
-        wanted = page_of(asked)
+        wanted = page_of(asked, self._env)
         if "subscriber_id" in asked:
             try:
                 owner = int(REGISTRATIONS.fields[1].type.parse(asked["subscriber_id"], self._env.zone))

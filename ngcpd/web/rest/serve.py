@@ -66,9 +66,6 @@ def get_collection(conn: sa.Connection, served: Served, caller: Caller, resource
     if resource.single is not None:
         return Answer(200, dump(resource.single(work)), HAL)
     asked = message.query
-    limit = served.env.rules.max_rows
-    if limit and asked.get("rows", "").isdigit() and int(asked["rows"]) > limit:
-        asked["rows"] = str(limit)
     page = query.list_page(work, resource, asked)
     if message.headers.get("accept", "").split(",")[0].split(";")[0].strip().lower() == CSV:
         return _csv(resource, page.items)
@@ -236,7 +233,7 @@ def get_journal(conn: sa.Connection, served: Served, caller: Caller, resource: R
     asked = message.query
     if "operation" in asked:
         where.append(journal.c.operation == asked["operation"])
-    numbers = replace(page_of(asked), total=conn.scalar(sa.select(sa.func.count()).select_from(journal).where(*where)) or 0)
+    numbers = replace(page_of(asked, served.env), total=conn.scalar(sa.select(sa.func.count()).select_from(journal).where(*where)) or 0)
     name = {"timestamp": "at"}.get(asked.get("order_by", ""), asked.get("order_by", "id"))
     column = journal.c[name if name in JOURNAL_ORDER else "id"]
     order = column.desc() if asked.get("order_by_direction") == "desc" else column.asc()
@@ -253,9 +250,9 @@ def get_journal(conn: sa.Connection, served: Served, caller: Caller, resource: R
     return Answer(200, dump(hal.collection(f"{resource.name}/{number}/journal", "journal", numbers, asked, items, as_object=False)), HAL)
 
 
-def page_of(asked: Mapping[str, str]) -> query.Page:
+def page_of(asked: Mapping[str, str], env: Env) -> query.Page:
     """Page and rows of a query, nothing else."""
-    return query.Page(query.number(asked, "page", 1), query.number(asked, "rows", query.ROWS), 0, [])
+    return query.Page(query.number(asked, "page", 1), query.length(asked, env.rules), 0, [])
 
 
 def _journal_entry(
@@ -273,7 +270,7 @@ def _journal_doc(served: Served, resource: Resource, number: int, row: sa.RowMap
     stamp = datetime.datetime.fromtimestamp(float(row["at"]), served.env.zone).strftime("%Y-%m-%d %H:%M:%S")
     doc: Doc = {"id": row["id"], "operation": row["operation"], "timestamp": stamp, "username": row["username"]}
     if "content" in row:
-        doc["content"] = json.loads(row["content"])
+        doc["content"] = units.journal_content(row["content"])
     path = f"{hal.uri(resource, number)}/journal/"
     doc["_links"] = {
         "curies": hal.CURIES,

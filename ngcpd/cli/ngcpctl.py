@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ngcpd import __version__
-from ngcpd.cli import commands, configcmd, resources
+from ngcpd.cli import commands, configcmd, moving, resources
 from ngcpd.cli import exit as exits
 from ngcpd.cli.client import Client, Refused, Unreachable
 from ngcpd.config import ConfigError, load
 from ngcpd.runtime.log import LEVELS
+from ngcpd.store.errors import StoreError
 
 Run = Callable[[Client, argparse.Namespace], Any]
 Show = Callable[[Any, argparse.Namespace], str]
@@ -27,7 +28,7 @@ Group = Any
 
 COMMANDS = (
     *("status", "registrations", "registration", "calls", "call", "route", "cdrs", "log", "stop", "domain", "subscriber"),
-    *("pref", "lock", "config", "resource"),
+    *("pref", "lock", "config", "resource", "import", "export"),
 )
 
 
@@ -66,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     _control(b, group)
     _writes(b, group)
     resources.add(b, group)
+    moving.add(group)
     _config(b, group)
     return top
 
@@ -180,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except commands.Usage as error:
         return _tell(str(error), 2)
-    except (Unreachable, Refused) as error:
+    except (Unreachable, Refused, StoreError) as error:
         return _tell(str(error), exits.FAILED)
     except ConfigError as error:
         for problem in error.problems:

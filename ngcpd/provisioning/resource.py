@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from ngcpd.provisioning.caller import ADMIN, PEOPLE, RESELLER, Caller
 from ngcpd.provisioning.env import Env
+from ngcpd.provisioning.errors import ProvisioningError
 from ngcpd.provisioning.fields import Field, Int
 from ngcpd.provisioning.uploads import Download, Upload
 
@@ -41,6 +42,16 @@ class Work:
     """Of customer preferences: the location that is meant, 0 = the customer itself."""
     asked: Mapping[str, str] = field(default_factory=dict)
     """Query parameters, for resources whose items depend on them."""
+    memory: dict[Any, Any] | None = None
+    """Answers of look-ups that many documents of this unit of work share; None = each is looked up anew."""
+
+    def once(self, key: Any, look: Callable[[], Any]) -> Any:
+        """What `look` finds, remembered if there is a memory."""
+        if self.memory is None:
+            return look()
+        if key not in self.memory:
+            self.memory[key] = look()
+        return self.memory[key]
 
 
 @dataclass(frozen=True)
@@ -153,6 +164,11 @@ class Resource:
     update: Callable[[Work, Row, Values], None] | None = None
     delete: Callable[[Work, Row], None] | None = None
     """Instead of the insert, update, delete of one row."""
+    create_many: Callable[[Work, list[Values]], list[int]] | None = None
+    """`create` for many at once, all or none: their ids in the same order."""
+    sift: Callable[[Work, list[Values], Any], dict[int, ProvisioningError]] | None = None
+    """Before `create_many`: those (by place) that cannot be made. Cheap for many; what it overlooks is found by `create_many`. The last
+    argument is None, or a dict that lives for a whole dry run and remembers what earlier ones would have made."""
     effects: Callable[[Work, str, int, Row | None, Values], None] | None = None
     """After the write, in its transaction: (work, create | update | delete, id, row before, values)."""
     bulk: Callable[[Work, Mapping[str, str], str], None] | None = None

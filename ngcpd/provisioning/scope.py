@@ -106,6 +106,19 @@ def customers(conn: sa.Connection, ids: set[int]) -> dict[int, Customer]:
     }
 
 
+def room(conn: sa.Connection, ids: set[int]) -> dict[int, int]:
+    """How many subscribers customers with a limit may still get."""
+    limited = {row.id: row.max_subscribers for row in conn.execute(
+        sa.select(contract.c.id, contract.c.max_subscribers).where(contract.c.id.in_(ids), contract.c.max_subscribers.is_not(None))
+    )}  # fmt: skip
+    if not limited:
+        return {}
+    living = (subscriber.c.contract_id.in_(limited), subscriber.c.status != "terminated")
+    counted = sa.select(subscriber.c.contract_id, sa.func.count().label("living")).where(*living).group_by(subscriber.c.contract_id)
+    counts = {row.contract_id: row.living for row in conn.execute(counted)}
+    return {key: most - counts.get(key, 0) for key, most in limited.items()}
+
+
 def prepaid(conn: sa.Connection, ids: set[int]) -> dict[int, bool]:
     """Whether the billing profile in force is prepaid (billing 3.3: latest start wins, none is earliest, then the highest id)."""
     at = now(conn)

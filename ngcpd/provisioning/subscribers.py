@@ -20,7 +20,7 @@ from ngcpd.store.db import insert, now
 from ngcpd.store.tables import features
 from ngcpd.store.tables.identity import subscriber, trusted_source
 from ngcpd.store.tables.preferences import allowed_ip, preference_value
-from ngcpd.store.tables.tenancy import contact, contract
+from ngcpd.store.tables.tenancy import contact
 
 LOCK_LEVELS = range(6)
 OWNED = (
@@ -43,7 +43,11 @@ GLOBAL_LOCK = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSubscriber:
-    """What is asked for. `domain` by name; `password` None = random, if the operator allows that; `webusername` None = the user name."""
+    """What is asked for. `domain` by name; `password` None = random, if the operator allows that; `webusername` None = the user name.
+
+    From another system, in the place of passwords: `ha1` (with `ha1b`, `ha1_sha256` if they are known) of user, domain and password, and
+    `webpassword_hash`, an Argon2 hash. The SIP password itself is then not known here.
+    """
 
     customer_id: int
     domain: str
@@ -60,11 +64,15 @@ class NewSubscriber:
     display_name: str | None = None
     profile_set_id: int | None = None
     profile_id: int | None = None
+    ha1: str | None = None
+    ha1b: str | None = None
+    ha1_sha256: str | None = None
+    webpassword_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A new subscriber; the passwords in clear, to be shown once."""
+    """A new subscriber; the passwords in clear, to be shown once ("" when only its hash was given)."""
 
     id: int
     uuid: str
@@ -103,7 +111,7 @@ def create_subscribers(conn: sa.Connection, env: Env, items: Sequence[NewSubscri
         chosen = profile_of[(item.profile_set_id, item.profile_id)]
         if chosen.reseller_id not in (None, owner.reseller_id):
             raise ProvisioningError("profile_set_id", "there is no such profile set", "unknown")
-        row, password, webpassword = _row(conn, env, item, home.id, home.name)
+        row, password, webpassword = _row(conn, env, item, home.id, home.name, owner.reseller_id)
         row |= {"profile_set_id": chosen.set_id, "profile_id": chosen.id}
         rows.append(row)
         created.append((row["uuid"], row["username"], home.name, password, webpassword))
@@ -213,16 +221,24 @@ def _limits(owners: dict[int, Customer], items: Sequence[NewSubscriber]) -> None
                 raise ProvisioningError("customer_id", f"the customer may have {owner.max_subscribers} subscribers", "limit")
 
 
-def _row(conn: sa.Connection, env: Env, item: NewSubscriber, domain_id: int, domain_name: str) -> tuple[dict[str, Any], str, str | None]:
+def _row(
+    conn: sa.Connection, env: Env, item: NewSubscriber, domain_id: int, domain_name: str, reseller_id: int
+) -> tuple[dict[str, Any], str, str | None]:
     name = check.username("username", item.username)
     password, webpassword = item.password, item.webpassword
-    if password is None:
+    if item.ha1 is not None:
+        if password is not None:
+            raise ProvisioningError("ha1", "is not possible together with a password")
+    elif password is None:
         if not env.rules.password_sip_autogenerate:
             raise ProvisioningError("password", "a value is needed", "missing")
         password = random_password(env.rng)
     else:
         check.password("password", password, env.rules)
-    if webpassword is None and env.rules.password_web_autogenerate:
+    if item.webpassword_hash is not None:
+        if webpassword is not None:
+            raise ProvisioningError("webpassword_hash", "is not possible together with a password")
+    elif webpassword is None and env.rules.password_web_autogenerate:
         webpassword = random_password(env.rng)
     elif webpassword is not None:
         check.password("webpassword", webpassword, env.rules)
@@ -236,23 +252,19 @@ def _row(conn: sa.Connection, env: Env, item: NewSubscriber, domain_id: int, dom
         "live_name": name,
         "status": check.one_of("status", item.status, ("active", "locked")),
         "webusername": name if item.webusername is None else check.username("webusername", item.webusername),
-        "webpassword_hash": None if webpassword is None else env.argon.hash(webpassword),
+        "webpassword_hash": item.webpassword_hash if webpassword is None else env.argon.hash(webpassword),
         "is_admin": bool(item.is_admin),
         "external_id": check.text("external_id", item.external_id, 255, required=False),
-        "contact_id": None if mail is None else _own_contact(conn, item.customer_id, mail),
+        "contact_id": None if mail is None else insert(conn, contact, reseller_id=reseller_id, email=mail, created_at=at, modified_at=at),
         "created_at": at,
         "modified_at": at,
-        **_secrets(env, uuid, name, domain_name, password),
+        **(_given_hashes(item) if password is None else _secrets(env, uuid, name, domain_name, password)),
     }
-    return row, password, webpassword
+    return row, password or "", webpassword
 
 
-def _own_contact(conn: sa.Connection, customer_id: int, mail: str) -> int:
-    at = now(conn)
-    reseller_id = conn.scalar(
-        sa.select(contact.c.reseller_id).join(contract, contract.c.contact_id == contact.c.id).where(contract.c.id == customer_id)
-    )
-    return insert(conn, contact, reseller_id=reseller_id, email=mail, created_at=at, modified_at=at)
+def _given_hashes(item: NewSubscriber) -> dict[str, str | None]:
+    return {"sip_password_enc": None, "ha1": item.ha1, "ha1b": item.ha1b, "ha1_sha256": item.ha1_sha256}
 
 
 def _secrets(env: Env, uuid: str, username: str, domain_name: str, password: str) -> dict[str, str]:

@@ -81,12 +81,17 @@ def finish(work: Work, resource: Resource, operation: str, key: int, row: Row | 
         after = query.rows(work, resource, [resource.table.c.id == key])
         shown = after[0] if after else row  # what has ended is hidden: as it was before
         content = journal_text(work, resource, shown) if shown is not None else "{}"
-    notices = []
+    changes.note_all(work.conn, notices(resource, key, row, values))
+    log_write(work, resource, operation, key, content)
+
+
+def notices(resource: Resource, key: int, row: Row | None, values: Values) -> list[tuple[str, Any]]:
+    """The change notices of one write."""
+    found = []
     for kind, source in resource.notices:
         keys = [key] if source == "id" else [row.get(source) if row is not None else None, values.get(source)]
-        notices += [(kind, k) for k in keys if k is not None]
-    changes.note_all(work.conn, notices)
-    log_write(work, resource, operation, key, content)
+        found += [(kind, k) for k in keys if k is not None]
+    return found
 
 
 def log_write(work: Work, resource: Resource, operation: str, key: int, content: str) -> None:
@@ -114,7 +119,11 @@ def journal_content(stored: str) -> Any:
 
 def journal_text(work: Work, resource: Resource, row: Row) -> str:
     """An object as the journal keeps it: without secrets."""
-    doc = documents(work, resource, [row], secrets=False)[0]
+    return journal_json(documents(work, resource, [row], secrets=False)[0])
+
+
+def journal_json(doc: Doc) -> str:
+    """A document without secrets as the journal's text."""
     return json.dumps({k: v for k, v in doc.items() if not k.startswith("_")}, ensure_ascii=False)
 
 
@@ -134,6 +143,7 @@ def _change(work: Work, resource: Resource, row: Row, body: Doc) -> Doc:
 
 
 def _values(work: Work, resource: Resource, body: Doc, row: Row | None) -> Values:
+    """The checked values of a document, before anything is written."""
     given = {k: v for k, v in body.items() if k not in DROPPED}
     if resource.parse is not None:
         values = resource.parse(work, given, row)
@@ -175,8 +185,12 @@ def _references(work: Work, fields: Iterable[Field], values: Values, row: Row | 
         # What is stored stays valid for the caller even if it cannot see it (or it ended meanwhile).
         before = row.get(f.key) if row is not None and f.key is not None else None
         for name, target, key in _refs(f.name, f.type, value):
-            if key != before and key not in query.visible(work, target, [key]):
+            if key != before and not _visible(work, target, key):
                 yield (name, key, f"Invalid '{f.name}'")
+
+
+def _visible(work: Work, target: str, key: int) -> bool:
+    return bool(work.once(("visible", target, key), lambda: key in query.visible(work, target, [key])))
 
 
 def _refs(name: str, kind: Any, value: Any) -> Iterable[tuple[str, str, int]]:

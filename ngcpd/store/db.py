@@ -117,6 +117,11 @@ class Database:
         if self._lock is not None:
             self._lock.acquire()
 
+    @property
+    def in_use(self) -> bool:
+        """True unless it is a SQLite store that no daemon works on at the moment."""
+        return self._lock is None or self._lock.holder() is not None
+
     def close(self) -> None:
         """Close the connections that are idle and give up the lock. Call it when no unit of work is running."""
         self.engine.dispose()

@@ -34,6 +34,16 @@ class StoreLock:
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         self._fd = fd
 
+    def holder(self) -> int | None:
+        """Process id of the daemon that seems to have the store; a hint, taken without touching the lock. None when there is none."""
+        try:
+            with open(self.path, encoding="ascii", errors="replace") as file:
+                text = file.read(32).strip()
+            os.stat(f"/proc/{int(text)}")
+        except (OSError, ValueError):
+            return None
+        return int(text)
+
     def release(self) -> None:
         """The file stays: removing it would let two holders lock two different files of that name."""
         if self._fd is not None:

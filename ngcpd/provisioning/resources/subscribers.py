@@ -6,7 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ngcpd.provisioning import check, numbers, profiles, subscribers, values
+from ngcpd.provisioning import check, numbers, profiles, scope, subscribers, values
+from ngcpd.provisioning.caller import ADMIN
 from ngcpd.provisioning.check import E164
 from ngcpd.provisioning.errors import Invalid, Plain, ProvisioningError
 from ngcpd.provisioning.fields import Array, Bool, Choice, Email, Enum, Field, Int, Object, Ref, Text
@@ -27,6 +28,10 @@ NUMBER = Object(
         Field("sn", Text(31, pattern="[0-9]+", wrong="Invalid subscriber number"), required=True, help="Subscriber number"),
     )
 )
+HASHES = ("ha1", "ha1b", "ha1_sha256")
+MD5 = Text(32, pattern="[0-9a-f]{32}", wrong="Value must be 32 hexadecimal digits")
+SHA256 = Text(64, pattern="[0-9a-f]{64}", wrong="Value must be 64 hexadecimal digits")
+ARGON2 = Text(255, pattern=r"\$argon2(id|i|d)\$[A-Za-z0-9+/=,$]+", wrong="Value must be an Argon2 hash")
 HIDDEN_DOMAINS = sa.select(domain.c.id).where(domain.c.is_system.is_(True))
 
 
@@ -119,14 +124,28 @@ def check_subscriber(work: Work, given: Values, row: Row | None) -> None:
     for name in ("webusername", "display_name"):
         if given.get(name) == "":
             given[name] = None
-    kind = work.conn.scalar(
-        sa.select(product.c["class"]).join(contract, contract.c.product_id == product.c.id).where(contract.c.id == given["customer_id"])
+    _hashes(given)
+    customer_id = given["customer_id"]
+    kind = work.once(
+        ("product", customer_id),
+        lambda: work.conn.scalar(
+            sa.select(product.c["class"]).join(contract, contract.c.product_id == product.c.id).where(contract.c.id == customer_id)
+        ),
     )
     if kind != "pbxaccount":
         for name in ("is_pbx_pilot", "is_pbx_group", "pbx_extension", "pbx_hunt_policy", "pbx_hunt_timeout"):
             if given.get(name):
                 raise Invalid([(name, given[name], f"{name} is only possible for a customer of type pbxaccount")])
     _profile(work, given, row)
+
+
+def _hashes(given: Values) -> None:
+    """Hashes stand in the place of passwords, not beside them."""
+    for password, names in (("password", HASHES), ("webpassword", ("webpassword_hash",))):
+        for name in names:
+            if given.get(name) is not None and (given.get(password) is not None or given.get(names[0]) is None):
+                wrong = f"{name} is not possible together with {password}" if given.get(password) is not None else f"{name} needs {names[0]}"
+                raise Invalid([(name, "", wrong)])
 
 
 def _domain(work: Work, given: Values) -> None:
@@ -137,7 +156,9 @@ def _domain(work: Work, given: Values) -> None:
     where = [which, domain.c.is_system.is_(False)]
     if work.caller.scope is not None:
         where.append(domain.c.reseller_id == work.caller.scope)
-    found = work.conn.execute(sa.select(domain.c.id, domain.c.name).where(*where)).one_or_none()
+    found = work.once(
+        ("domain", name, key), lambda: work.conn.execute(sa.select(domain.c.id, domain.c.name).where(*where)).one_or_none()
+    )
     if found is None:
         field, value = ("domain_id", key) if key is not None else ("domain", name)
         raise Invalid([(field, value, f"Invalid '{field}'")])
@@ -151,11 +172,18 @@ def _profile(work: Work, given: Values, row: Row | None) -> None:
         return
     if row is not None and set_id != row["profile_set_id"] and profile_id == row["profile_id"]:
         profile_id = None  # another set: the old profile does not count
-    chosen = profiles.choose(work.conn, set_id, profile_id)
-    owner = work.conn.scalar(
-        sa.select(contact.c.reseller_id).join(contract, contract.c.contact_id == contact.c.id).where(contract.c.id == given["customer_id"])
+    customer_id = given["customer_id"]
+    chosen = work.once(("profile", set_id, profile_id), lambda: profiles.choose(work.conn, set_id, profile_id))
+    owner = work.once(
+        ("owner", customer_id),
+        lambda: work.conn.scalar(
+            sa.select(contact.c.reseller_id).join(contract, contract.c.contact_id == contact.c.id).where(contract.c.id == customer_id)
+        ),
     )
-    reseller_id = work.conn.scalar(sa.select(subscriber_profile_set.c.reseller_id).where(subscriber_profile_set.c.id == chosen[0]))
+    reseller_id = work.once(
+        ("set", chosen[0]),
+        lambda: work.conn.scalar(sa.select(subscriber_profile_set.c.reseller_id).where(subscriber_profile_set.c.id == chosen[0])),
+    )
     if reseller_id != owner:
         raise Invalid([("profile_set_id", set_id, "Invalid 'profile_set_id'")])
     given["profile_set_id"], given["profile_id"] = chosen
@@ -163,8 +191,68 @@ def _profile(work: Work, given: Values, row: Row | None) -> None:
 
 def create_subscriber(work: Work, given: Values) -> int:
     """By the function that every other interface uses, too."""
+    return create_many(work, [given])[0]
+
+
+def create_many(work: Work, items: list[Values]) -> list[int]:
+    """Many at once, all or none."""
+    try:
+        keys = [made.id for made in subscribers.create_subscribers(work.conn, work.env, [_new(given) for given in items])]
+    except ProvisioningError as error:
+        if error.kind == "duplicate" and error.field == "username":
+            raise _exists() from None
+        if error.kind == "limit":
+            raise _full() from None
+        raise
+    for key, given in zip(keys, items, strict=True):
+        if given.get("lock"):
+            subscribers.set_lock(work.conn, work.env, subscriber_id=key, level=given["lock"])
+        if given.get("status") == "terminated":
+            subscribers.terminate_subscriber(work.conn, work.env, subscriber_id=key)
+    return keys
+
+
+def sift(work: Work, items: list[Values], seen: dict[Any, Any] | None) -> dict[int, ProvisioningError]:
+    """What many new subscribers most often fail at: names and numbers that others have or that come twice, and full customers."""
+    conn = work.conn
+    seen = {} if seen is None else seen
+    homes = [(given["domain_id"], check.username("username", given["username"])) for given in items]
+    webs = [(given["domain_id"], given.get("webusername") or given["username"]) for given in items]
+    numbered = [[_e164(n).digits for n in (given.get("primary_number"), *(given.get("alias_numbers") or ())) if n is not None] for given in items]
+    names, web_names = scope.taken(conn, "live_name", homes), scope.taken(conn, "webusername", webs)
+    owned = {digits for digits, row in numbers.known(conn, {d for mine in numbered for d in mine}).items() if row["subscriber_id"] is not None}
+    room = scope.room(conn, {given["customer_id"] for given in items})
+    refused: dict[int, ProvisioningError] = {}
+    for at, given in enumerate(items):
+        customer_id = given["customer_id"]
+        taken = next((digits for digits in numbered[at] if digits in owned or ("number", digits) in seen), None)
+        left = room.get(customer_id)
+        if homes[at] in names or ("name", homes[at]) in seen:
+            refused[at] = _exists()
+        elif webs[at] in web_names or ("web", webs[at]) in seen:
+            refused[at] = ProvisioningError("webusername", f"{webs[at][1]} exists in this domain", "duplicate")
+        elif taken is not None:
+            primary = given.get("primary_number") is not None and taken == numbered[at][0]
+            refused[at] = ProvisioningError("primary_number" if primary else "alias_numbers", f"number {taken} is taken", "duplicate")
+        elif left is not None and left <= seen.get(("customer", customer_id), 0):
+            refused[at] = _full()
+        else:
+            seen |= dict.fromkeys([("name", homes[at]), ("web", webs[at]), *(("number", digits) for digits in numbered[at])], True)
+            seen[("customer", customer_id)] = seen.get(("customer", customer_id), 0) + 1
+    return refused
+
+
+def _exists() -> ProvisioningError:
+    return Plain("username", "Subscriber already exists.", "duplicate")
+
+
+def _full() -> ProvisioningError:
+    return Plain("customer_id", "Maximum number of subscribers for this customer reached", "limit")
+
+
+def _new(given: Values) -> NewSubscriber:
     primary = given.get("primary_number")
-    new = NewSubscriber(
+    return NewSubscriber(
         customer_id=given["customer_id"],
         domain=given["domain"],
         username=given["username"],
@@ -180,20 +268,8 @@ def create_subscriber(work: Work, given: Values) -> int:
         display_name=given.get("display_name"),
         profile_set_id=given.get("profile_set_id"),
         profile_id=given.get("profile_id"),
+        **{name: given.get(name) for name in (*HASHES, "webpassword_hash")},
     )
-    try:
-        key = subscribers.create_subscriber(work.conn, work.env, new).id
-    except ProvisioningError as error:
-        if error.kind == "duplicate" and error.field == "username":
-            raise Plain("username", "Subscriber already exists.", "duplicate") from None
-        if error.kind == "limit":
-            raise Plain("customer_id", "Maximum number of subscribers for this customer reached", "limit") from None
-        raise
-    if given.get("lock"):
-        subscribers.set_lock(work.conn, work.env, subscriber_id=key, level=given["lock"])
-    if given.get("status") == "terminated":
-        subscribers.terminate_subscriber(work.conn, work.env, subscriber_id=key)
-    return key
 
 
 def _e164(value: Doc) -> E164:
@@ -209,8 +285,12 @@ def update_subscriber(work: Work, row: Row, given: Values) -> None:
     _names(work, row, given)
     if given.get("password") is not None and given["password"] != _password(work, row):
         subscribers.set_password(conn, env, subscriber_id=key, password=given["password"])
+    elif given.get("ha1") is not None:
+        update_row(work, subscriber, key, {"sip_password_enc": None, **{name: given.get(name) for name in HASHES}})
     if given.get("webpassword") is not None:
         subscribers.set_web_password(conn, env, subscriber_id=key, password=given["webpassword"])
+    elif given.get("webpassword_hash") is not None:
+        update_row(work, subscriber, key, {"webpassword_hash": given["webpassword_hash"]})
     _email(work, row, given.get("email"))
     before = {"lock": None, **show_one(work, row)}
     primary, aliases = given.get("primary_number"), given.get("alias_numbers") or []
@@ -288,6 +368,11 @@ _owner = sa.select(domain.c.reseller_id).where(domain.c.id == subscriber.c.domai
 _mail = sa.select(contact.c.email).where(contact.c.id == subscriber.c.contact_id).correlate(subscriber).scalar_subquery()
 
 
+def _hash(name: str, kind: Text, help: str) -> Field:
+    """A ready hash: only administrators of the platform may give it, nobody sees it."""
+    return Field(name, kind, keep=True, write_only=True, secret=True, set=ADMIN, column=None, help=help)
+
+
 def _flag(name: str, column: str, help: str) -> Field:
     return Field(name, Bool(), default=False, column=column, help=help)
 
@@ -310,6 +395,10 @@ SUBSCRIBERS = Resource(
         Field("password", Text(255), keep=True, see="show_passwords", secret=True, column=None, help="SIP password"),
         Field("webusername", Text(127, check=check.username), nullable=True, keep=True, help="Login of the self-care pages; the user name at first"),
         Field("webpassword", Text(255), keep=True, write_only=True, secret=True, column=None, help="Password of the self-care pages"),
+        _hash("ha1", MD5, "In the place of password: MD5 of user:domain:password, from another system"),
+        _hash("ha1b", MD5, "With ha1: MD5 of user@domain:domain:password"),
+        _hash("ha1_sha256", SHA256, "With ha1: SHA-256 of user:domain:password"),
+        _hash("webpassword_hash", ARGON2, "In the place of webpassword: its Argon2 hash"),
         Field("email", Email(), nullable=True, help="Own mail address"),
         Field("status", Enum(("active", "locked", "terminated")), default="active", help="locked sets lock 4, active clears it"),
         Field("lock", Choice((0, 1, 2, 3, 4, 5)), nullable=True, keep=True, column=None, help="1 foreign, 2 outgoing, 3 all, 4 global, 5 ported"),
@@ -358,6 +447,8 @@ SUBSCRIBERS = Resource(
     journal=True,
     check=check_subscriber,
     create=create_subscriber,
+    create_many=create_many,
+    sift=sift,
     update=update_subscriber,
     delete=delete_subscriber,
     show=show_subscriber,

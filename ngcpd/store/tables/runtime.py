@@ -50,3 +50,22 @@ changes = table(
     moment("at"),
     sa.Index(None, "at"),
 )
+
+# How far an import of a file has come, advanced in the transaction of each batch. `digest` covers the file and what it is imported as;
+# `line` is the last line that is done, `report_bytes` the length of the report of refused lines then. `state` is what the kind of import
+# has to remember, as JSON. No foreign keys: it outlives what it tells of.
+import_run = table(
+    "import_run",
+    pk(),
+    text("digest", 64),
+    text("what", 64),
+    sa.Column("line", sa.BigInteger(), nullable=False, server_default=sa.text("0")),
+    integer("made", default=0),
+    integer("refused", default=0),
+    sa.Column("report_bytes", sa.BigInteger(), nullable=False, server_default=sa.text("0")),
+    sa.Column("state", LongText, nullable=True),
+    moment("started_at"),
+    moment("modified_at"),
+    moment("finished_at", null=True),
+    sa.UniqueConstraint("digest"),
+)

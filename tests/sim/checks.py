@@ -197,7 +197,9 @@ def _check_cdr(run: Run, call: Call, theirs: list[Leg], rows: list[dict[str, Any
     # On a full disk neither the end of the call nor signs of life are written; if the process ends before there is room again, the next
     # start closes the call at its last sign of life.
     full = any(begin <= end + 1.3 <= until + 2.5 for begin, until in ((a - epoch, b - epoch) for a, b in run.full))
-    excused = (full and any(d - epoch >= start for d in run.platform.deaths)) or (call.ua.tcp and hurt_any(run, call))
+    # A BYE over a cut connection is not seen, and the other party's waits for its ACK (RFC 3261 15).
+    cut = any(ua.tcp and hurt(run, ua, call.started, call.started + 300) for ua in {call.ua, *(leg.ua for leg in theirs)})
+    excused = (full and any(d - epoch >= start for d in run.platform.deaths)) or cut
     if not (told or closed or excused):
         run.fault(f"{what}: ended at {end:.3f} without a BYE of the platform {byes[:4]} {deaths[:2]}, {mine} {theirs}")
     said = [leg.sent_bye for leg in (mine, *theirs) if leg.sent_bye >= 0] + [call.early_bye_at] * (call.early_bye_at >= 0)

@@ -318,21 +318,32 @@ class Phone:
         run()
         return self.inbox.popleft()
 
-    def invite(self, target: str, body: bytes = b"", fields: list[str] | None = None, call_id: str = "") -> Outgoing:
+    def invite(
+        self, target: str, body: bytes = b"", fields: list[str] | None = None, call_id: str = "", *, ctype: str = "application/sdp"
+    ) -> Outgoing:
         """Send an INVITE without credentials."""
         call = Outgoing(self, target, call_id or f"call-{self.user}-{self.next()}@{self.address[0]}")
         call.fields = fields or []
-        call.send("INVITE", body, call.fields)
+        call.send("INVITE", body, call.fields, ctype=ctype)
         return call
 
-    def call(self, target: str, run: Callable[[], Any], body: bytes = b"", fields: list[str] | None = None, call_id: str = "") -> Outgoing:
+    def call(
+        self,
+        target: str,
+        run: Callable[[], Any],
+        body: bytes = b"",
+        fields: list[str] | None = None,
+        call_id: str = "",
+        *,
+        ctype: str = "application/sdp",
+    ) -> Outgoing:
         """INVITE, 407, ACK, INVITE with credentials (CSeq + 1)."""
-        call = self.invite(target, body, fields, call_id)
+        call = self.invite(target, body, fields, call_id, ctype=ctype)
         run()
         challenge = self.take(407)
         call.ack(challenge)
         auth = digest(challenge["proxy-authenticate"], self.user, self.password, "INVITE", target)
-        call.send("INVITE", body, [*call.fields, f"Proxy-Authorization: {auth}"])
+        call.send("INVITE", body, [*call.fields, f"Proxy-Authorization: {auth}"], ctype=ctype)
         run()
         return call
 

@@ -96,7 +96,7 @@ class Daemon:
         self.stack = Stack(
             clock, rng, world.net, tuning.timers(settings), limits=tuning.limits(settings), websockets=tuning.websockets(settings)
         )
-        self.own = Own(self.stack.transports, lambda name: self.directory.domain(name) is not None)
+        self.own = Own(self.stack.transports, lambda name: self.directory.domain(name) is not None, tuning.names(settings, ()))
         self.answers = Answers(rng, own.sip.server_header)
         nonces = NonceMaker(secrets.nonce_key, clock, float(settings.kamailio.proxy.nonce_expire))
         self.auth = Authenticator(self.directory, nonces, tuning.auth(settings))
@@ -108,8 +108,8 @@ class Daemon:
         self.keepalive = Keepalive(self.location, self.survey, self.stack, clock, rng, tuning.keepalive(settings))
         self.sharing = Sharing(self.location, self.kv, self.bindings, rng.token(8)) if own.redis.url else None
         self.media = world.media(tuning.media_interfaces(node), tuning.media(settings))
-        self.pipeline = Pipeline(self.directory, self.auth, self.registrar.bindings, tuning.routing(settings, node, self.listeners), self.flow_of)
-        self.calls = Calls(self.stack, self.pipeline, self.media, self.accounting, clock, rng, tuning.calls(settings))
+        self.pipeline = Pipeline(self.directory, self.auth, self.registrar.bindings, tuning.routing(loaded, self.listeners), self.flow_of)
+        self.calls = Calls(self.stack, self.pipeline, self.media, self.accounting, clock, rng, tuning.calls(settings, loaded.headers))
         self.edge = Edge(
             self.stack,
             self.own,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ngcpd.calls.model import CallSettings
+from ngcpd.config import Loaded
+from ngcpd.config.headers import HeaderLists
 from ngcpd.config.listeners import SipListener, sip_listeners
 from ngcpd.config.node import Node
 from ngcpd.config.settings import Settings
 from ngcpd.media import Interface
 from ngcpd.media import Settings as MediaSettings
 from ngcpd.registrar.settings import AuthSettings, KeepaliveSettings, RegistrarSettings
+from ngcpd.routing.headers import HeaderFilter
 from ngcpd.routing.model import LoopSettings, RoutingSettings
 from ngcpd.sip.stack import Limits, Timers
 from ngcpd.sip.websocket import WebSocketRules
@@ -57,6 +62,7 @@ def registrar(settings: Settings) -> RegistrarSettings:
         min_expires=proxy.min_expires,
         max_expires=proxy.max_expires,
         max_registrations=proxy.max_registrations_per_subscriber,
+        drop_oldest=proxy.drop_oldest_registration,
     )
 
 
@@ -65,7 +71,28 @@ def keepalive(settings: Settings) -> KeepaliveSettings:
     return KeepaliveSettings(interval=float(proxy.natping_interval), from_uri=proxy.natping_from)
 
 
-def calls(settings: Settings) -> CallSettings:
+def header_filter(lists: HeaderLists) -> HeaderFilter:
+    return HeaderFilter(lists.request, lists.response, lists.both)
+
+
+def names(settings: Settings, nodes: Iterable[Node]) -> frozenset[str]:
+    """Names and addresses of the platform besides the sockets of this node: the operator's list and what the other nodes listen on."""
+    found = {name.lower() for name in settings.ngcpd.sip.names}
+    for node in nodes:
+        for kind in ("sip_ext", "sip_ext_incoming", "sip_int"):
+            for bound in node.addresses(kind):
+                found |= {text.lower() for text in (bound.address, bound.advertised) if text}
+    return frozenset(found)
+
+
+def internal_paths(settings: Settings, nodes: Iterable[Node]) -> frozenset[str]:
+    """Path values that mean the platform's own edge (call processing 1.6): permanent registrations of other installations have them."""
+    hosts = {"127.0.0.1"} | {b.address for node in nodes for b in node.addresses("sip_int")}
+    ports = {5060, settings.kamailio.lb.port}
+    return frozenset(f"<sip:{f'[{host}]' if ':' in host else host}:{port};lr>" for host in hosts for port in ports)
+
+
+def calls(settings: Settings, headers: HeaderLists) -> CallSettings:
     proxy, sip = settings.kamailio.proxy, settings.ngcpd.sip
     sbc = settings.sems.sbc
     longest = [float(proxy.dlg_timeout)] + ([float(sbc.calltimer_max)] if sbc.calltimer_enable else [])
@@ -80,6 +107,7 @@ def calls(settings: Settings) -> CallSettings:
         max_calls=settings.ngcpd.calls.max_calls,
         max_branches=settings.ngcpd.calls.max_branches,
         strip_100rel=proxy.filter_100rel_from_supported,
+        headers=header_filter(headers),
     )
 
 
@@ -111,13 +139,17 @@ def media_interfaces(node: Node) -> list[Interface]:
     return list(out.values())
 
 
-def routing(settings: Settings, node: Node, listeners: list[SipListener]) -> RoutingSettings:
+def routing(loaded: Loaded, listeners: list[SipListener]) -> RoutingSettings:
+    settings, nodes = loaded.settings, list(loaded.nodes.values())
     proxy = settings.kamailio.proxy
     addresses = {(s.address, s.port) for s in listeners} | {(s.advertised, s.port) for s in listeners if s.advertised}
     loop = proxy.loop_detection
     return RoutingSettings(
         own_addresses=frozenset(addresses),
         own_sockets=frozenset(str(s) for s in listeners),
+        own_names=names(settings, nodes),
+        internal_paths=internal_paths(settings, nodes),
+        headers=header_filter(loaded.headers),
         early_rejects={key: (r.code, r.reason) for key, r in proxy.early_rejects.items()},
         keep_original_to=proxy.keep_original_to,
         allow_refer_method=proxy.allow_refer_method,
@@ -125,4 +157,17 @@ def routing(settings: Settings, node: Node, listeners: list[SipListener]) -> Rou
     )
 
 
-__all__ = ["auth", "calls", "keepalive", "limits", "media", "media_interfaces", "registrar", "routing", "sip_listeners", "timers", "websockets"]
+__all__ = [
+    "auth",
+    "calls",
+    "keepalive",
+    "limits",
+    "media",
+    "media_interfaces",
+    "names",
+    "registrar",
+    "routing",
+    "sip_listeners",
+    "timers",
+    "websockets",
+]

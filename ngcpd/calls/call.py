@@ -14,6 +14,7 @@ from ngcpd.calls.model import Persona
 from ngcpd.calls.pair import Pair
 from ngcpd.calls.reliable import ReliableProvisionals
 from ngcpd.media import BadSdp, NoPorts
+from ngcpd.routing.headers import HeaderFilter
 from ngcpd.routing.model import CallContext, Deliver, Reject, Verdict
 from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Address
@@ -115,8 +116,10 @@ class Call:
             self.calls.records.keep(self._event("INVITE", code, reason))
         self.final = code
         self.ctx.note("answer", f"{code} {reason}")
-        self._reply(code, reason, self.to_tag, fields or [], body)
-        self._close()
+        try:
+            self._reply(code, reason, self.to_tag, fields or [], body)
+        finally:  # whatever keeps the answer from being sent, what the call holds is free
+            self._close()
 
     def reject_all(self, code: int, reason: str, why: str) -> None:
         """Give up the whole set-up: cancel what is open, then answer."""
@@ -150,7 +153,7 @@ class Call:
             body = b""
         if body and is_sdp(response):
             pair.early_answer = response
-        fields = [*relayed(response, drop_options=("100rel",), body=bool(body)), self._contact()]
+        fields = [*relayed(response, self.calls.settings.headers, drop_options=("100rel",), body=bool(body)), self._contact()]
         if not theirs or not self.reliable_offered or pair.reliable is None:
             self._reply(response.status, response.reason, pair.a.local_tag, fields, body)
             return
@@ -191,7 +194,8 @@ class Call:
         self.media.select(branch.side)
         self.limit_timer = self.calls.stack.wheel.after(self.calls.settings.max_duration, self._too_long)
         Answered(pair, "a", self.tx, pair.first_cseq_b)
-        self._reply(response.status, response.reason, pair.a.local_tag, [*relayed(response, body=bool(body)), self._contact()], body)
+        passed = relayed(response, self.calls.settings.headers, body=bool(body))
+        self._reply(response.status, response.reason, pair.a.local_tag, [*passed, self._contact()], body)
         return True
 
     # --------------------------------------------------------------------------------------------------- failures, cancel
@@ -211,7 +215,7 @@ class Call:
         if code in (401, 407):  # a challenge of a device is never passed on nor answered
             code, reason = 480, "Temporarily Unavailable"
         elif best.final is not None:
-            fields, body = _failure(best.final)
+            fields, body = _failure(best.final, self.calls.settings.headers)
         self.reject(code, reason, fields, body)
 
     def _cancelled(self, cancel: Request | None) -> None:
@@ -268,14 +272,14 @@ def _heard_from(branch: BranchLeg) -> Address | None:
     return branch.hop.remote if branch.hop is not None else None
 
 
-def _failure(response: Response) -> tuple[Fields, bytes]:
+def _failure(response: Response, headers: HeaderFilter) -> tuple[Fields, bytes]:
     """What of a callee's failure answer goes on to the caller. A session description (of what the device could do) does not: it names
     addresses. The Contacts of a redirection are passed as sent (call processing 3.11)."""
     try:
         body = b"" if is_sdp(response) else response.body
     except ParseError:
         body = b""
-    fields = relayed(response, body=bool(body))
+    fields = relayed(response, headers, body=bool(body))
     if 300 <= response.status < 400:
         fields += [("Contact", v) for v in response.raw("Contact")]
     return fields, body

@@ -123,7 +123,7 @@ def bye(pair: Pair, side: str, server: ServerTransaction) -> None:
     log.debug("call ended", call_id=pair.call.call_id, by=side)
     pair.call.ctx.note("end", f"BYE of {side}")
     _end(pair, side, "OK")
-    _send_bye(pair, Side.other(side), relayed(request), request.body, ByeRelay(calls, server))
+    _send_bye(pair, Side.other(side), relayed(request, calls.settings.headers), request.body, ByeRelay(calls, server))
     _settle_if_quiet(pair)
 
 

@@ -1,4 +1,4 @@
-"""Which header fields cross from one leg to the other, beyond the operator's whitelist (`routing.headers.passed_fields`).
+"""Which header fields cross from one leg to the other, beyond the operator's whitelist (`routing.headers.HeaderFilter`).
 
 Bodies and their Content-* fields pass unread; protocol fields that belong to the leg engine are copied or rebuilt here
 (call processing 1.5, RFC 3262, 3326, 4028, 6086). What a leg writes itself (Via, From, To, Call-ID, CSeq, Contact, Max-Forwards, Route,
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ngcpd.calls.model import ALLOWED
-from ngcpd.routing.headers import passed_fields
+from ngcpd.routing.headers import HeaderFilter
 from ngcpd.sip.base import Message
 from ngcpd.sip.errors import ParseError
 from ngcpd.sip.grammar import split_list
@@ -99,8 +99,8 @@ def passed_on(fields: Iterable[tuple[str, str]]) -> Fields:
     return [f for f in fields if f[0] not in _LEG]
 
 
-def relayed(message: Message, *, drop_options: Iterable[str] = (), body: bool = True) -> Fields:
+def relayed(message: Message, headers: HeaderFilter, *, drop_options: Iterable[str] = (), body: bool = True) -> Fields:
     """Everything of a message that goes on to the other leg, apart from what the leg writes itself. With `body=False` the fields that
     describe the body are left out."""
-    out = leg_fields(message, drop_options) + passed_on(passed_fields(message))
+    out = leg_fields(message, drop_options) + passed_on(headers.passed(message))
     return out + content_fields(message) if body else out

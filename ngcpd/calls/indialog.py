@@ -53,7 +53,7 @@ def handle(pair: Pair, side: str, tx: ServerTransaction) -> None:
     elif method == "PRACK":
         _prack(pair, side, tx)
     else:
-        Relay(pair, side, tx).forward(relayed(request))
+        Relay(pair, side, tx).forward(relayed(request, pair.call.calls.settings.headers))
 
 
 def _reinvite(pair: Pair, side: str, tx: ServerTransaction) -> None:
@@ -74,7 +74,7 @@ def _reinvite(pair: Pair, side: str, tx: ServerTransaction) -> None:
     relay.quiet = request.has_token("Require", "100rel")
     tx.on_cancel = relay.cancel
     tx.on_end = relay.server_ended
-    relay.forward(relayed(request, drop_options=("100rel",)))
+    relay.forward(relayed(request, pair.call.calls.settings.headers, drop_options=("100rel",)))
 
 
 def _prack(pair: Pair, side: str, tx: ServerTransaction) -> None:
@@ -91,7 +91,7 @@ def _prack(pair: Pair, side: str, tx: ServerTransaction) -> None:
     if theirs is None:
         pair.call.calls.reply(tx, 481)
         return
-    Relay(pair, side, tx).forward([*relayed(request), ("RAck", f"{theirs} {pair.first_cseq_b} INVITE")])
+    Relay(pair, side, tx).forward([*relayed(request, pair.call.calls.settings.headers), ("RAck", f"{theirs} {pair.first_cseq_b} INVITE")])
 
 
 class Relay:
@@ -186,7 +186,7 @@ class Relay:
         body = b""
         if not failure or not is_sdp(response):
             body = pair.call.media.pass_body(response, pair.media_side(out), pair.media_side(self.side), tx.hop.remote)
-        fields = relayed(response, drop_options=("100rel",) if status < 200 else (), body=bool(body))
+        fields = relayed(response, self.calls.settings.headers, drop_options=("100rel",) if status < 200 else (), body=bool(body))
         if status >= 200:
             self._over()
             if failure:

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ngcpd.media import Engine, Policy, Session
+from ngcpd.media import BadSdp, Engine, Policy, Session
 from ngcpd.media.types import Family
 from ngcpd.routing.model import MediaHints
 from ngcpd.runtime.ports import Address
 from ngcpd.sip.base import Message
+from ngcpd.sip.errors import ParseError
+from ngcpd.sip.multipart import Multipart
+
+SDP = "application/sdp"
 
 
 def is_sdp(message: Message) -> bool:
-    """True when the whole body is a session description. Multipart bodies pass unread. ParseError for an unreadable Content-Type."""
-    return bool(message.body) and message.content_type == "application/sdp"
+    """True when the body is a session description or has one among its parts (RFC 5621); also when it names one and its parts cannot be read.
+    ParseError for an unreadable Content-Type."""
+    if not message.body:
+        return False
+    kind = message.content_type
+    return kind == SDP or (kind.startswith("multipart/") and SDP.encode() in message.body.lower() and _described(message))
+
+
+def _described(message: Message) -> bool:
+    try:
+        return Multipart.parse(message.first("Content-Type") or "", message.body).find(SDP) is not None
+    except ParseError:
+        return True  # whoever passes it on meets the same error; so no address in it slips through
 
 
 def policy(hints: MediaHints, family: int) -> Policy:
@@ -46,7 +61,16 @@ class CallMedia:
             session = self.session = self.engine.session(self.call_id)
             if self.on_timeout is not None:
                 session.on_timeout(self.on_timeout)
-        return session.rewrite(message.body, src, dst, self.policies.get(dst, Policy()), source=source)
+        facing = self.policies.get(dst, Policy())
+        if message.content_type == SDP:
+            return session.rewrite(message.body, src, dst, facing, source=source)
+        try:
+            whole = Multipart.parse(message.first("Content-Type") or "", message.body)
+            part = whole.find(SDP)
+        except ParseError as error:
+            raise BadSdp(error.reason) from None
+        assert part is not None, "is_sdp has seen it"
+        return whole.replaced(part, session.rewrite(part.body, src, dst, facing, source=source))
 
     def select(self, side: str) -> None:
         """The caller exchanges media with this branch from now on."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ngcpd.routing.headers import DEFAULT_FILTER, HeaderFilter
+
 # Methods a party may use towards us inside a dialog. Each of them is relayed or handled; any other one is answered 405 with this list, so
 # REFER, which is not in it, is refused (call processing 4.1).
 ALLOW = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO, OPTIONS, MESSAGE, NOTIFY"
@@ -29,6 +31,8 @@ class CallSettings:
     max_branches: int = 16
     strip_100rel: bool = False
     callid_suffix: str = "_b2b-1"
+    headers: HeaderFilter = DEFAULT_FILTER
+    """What crosses between the legs in answers and within dialogs."""
 
     @property
     def timeout(self) -> float:

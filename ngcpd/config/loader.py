@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ngcpd.config import checks, types
+from ngcpd.config import checks, headers, types
 from ngcpd.config.declare import Key
+from ngcpd.config.headers import SYSTEM_DIRECTORY, HeaderLists
 from ngcpd.config.network import read_hosts
 from ngcpd.config.node import Node
 from ngcpd.config.problems import ConfigError, Mark, Problem, Report
@@ -23,7 +24,6 @@ from ngcpd.config.tree import Map, Scalar, clip, find, merge
 from ngcpd.config.tree import Node as Tree
 from ngcpd.config.yamlfile import conflict_markers, parse, read_plain
 
-SYSTEM_DIRECTORY = "/etc/ngcp-config"
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NEEDED = ("config.yml", "network.yml", "constants.yml")
 
@@ -39,6 +39,7 @@ class Loaded:
     directory: str
     files: tuple[str, ...]
     nodes: Mapping[str, Node]
+    headers: HeaderLists
 
 
 def find_directory(directory: str | None) -> str:
@@ -80,12 +81,13 @@ def load(directory: str | None = None, environ: Mapping[str, str] | None = None,
     if listen and node is not None:
         node = _listen(node, listen, report)
     _versions(values, sources, report)
+    lists = headers.read(directory, report)
     report.check()
     assert node is not None
     settings = build(values, tree, sources)
     checks.check(settings, node, nodes, report, tree, Mark(os.path.join(directory, "config.yml")))
     report.check()
-    return Loaded(settings, node, sorted(set(report.warnings)), sorted(set(report.notices)), directory, tuple(files), nodes)
+    return Loaded(settings, node, sorted(set(report.warnings)), sorted(set(report.notices)), directory, tuple(files), nodes, lists)
 
 
 # ------------------------------------------------------------------------------------------------------------------ files

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ngcpd.config.declare import Section, SectionBuilder
-from ngcpd.config.types import LINE, PATH, SOCKET, YN, Enum, Float, Int, List, Table, Text
+from ngcpd.config.types import HOST, LINE, PATH, SOCKET, YN, Enum, Float, Int, List, Table, Text
 
 LOG_LEVEL = Enum(("debug", "info", "warning", "error", "off"))
 URL = Text(r"[a-z0-9+]+:\S*", "an address such as mysql+pymysql://user:password@host/database", 1024)
@@ -38,6 +38,7 @@ def _store(k: SectionBuilder) -> None:
 
 def _sip(k: SectionBuilder) -> None:
     k("sip.listen", List(SOCKET), [], "B", "Listeners instead of those that network.yml and kamailio.lb give; none = as they say")
+    k("sip.names", List(HOST), [], "L", "Further host names of this platform in request URIs, such as the one that phones have as their proxy")
     k("sip.t1", Int(10, 5000), 500, "L", "T1 of RFC 3261: estimate of the round trip", unit=MS)
     k("sip.t2", Int(100, 60_000), 4000, "L", "T2: longest interval between repetitions", unit=MS)
     k("sip.t4", Int(100, 60_000), 5000, "L", "T4: how long a message stays in the network", unit=MS)

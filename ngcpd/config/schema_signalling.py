@@ -135,6 +135,7 @@ def _proxy(k: SectionBuilder) -> None:
     k("proxy.min_expires", POS, 60, "L", "Shortest life of a registration", unit=SECONDS)
     k("proxy.max_expires", POS, 43200, "L", "Longest life of a registration", unit=SECONDS)
     k("proxy.max_registrations_per_subscriber", POS, 5, "L", "Contacts of one subscriber")
+    k("proxy.drop_oldest_registration", YN, "no", "L", "At that number the contact that expires first makes room; no = the new one is refused")
     k("proxy.natping_interval", NAT, 30, "L", "OPTIONS to contacts behind NAT every so often, 0 = never", unit=SECONDS)
     k("proxy.natping_processes", Int(1, 7), 7, "I", "Workers for that")
     k("proxy.natping_from", SIPURI, "sip:pinger@sipwise.com", "L", "From of these OPTIONS", aliases=["nathelper.sipping_from"])

@@ -89,6 +89,7 @@ class Proxy:
     min_expires: int
     max_expires: int
     max_registrations_per_subscriber: int
+    drop_oldest_registration: bool
     natping_interval: int
     natping_from: str
     ignore_auth_realm: bool
@@ -239,6 +240,7 @@ class DirectorySettings:
 @dataclass(frozen=True)
 class Sip:
     listen: tuple[SocketAddress, ...]
+    names: tuple[str, ...]
     t1: int
     t2: int
     t4: int

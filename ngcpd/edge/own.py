@@ -10,11 +10,12 @@ from ngcpd.sip.uri import Uri
 
 
 class Own:
-    """`local(name)`: is this a domain of ours?"""
+    """`local(name)`: is this a domain of ours? `names`: further host names of the platform (lower case); they may be replaced."""
 
-    def __init__(self, transports: Transports, local: Callable[[str], bool]) -> None:
+    def __init__(self, transports: Transports, local: Callable[[str], bool], names: frozenset[str] = frozenset()) -> None:
         self._transports = transports
         self._local = local
+        self.names = names
         self._known: tuple[int, frozenset[tuple[str, int]], frozenset[int]] = (0, frozenset(), frozenset())
 
     def _sockets(self) -> tuple[int, frozenset[tuple[str, int]], frozenset[int]]:
@@ -32,7 +33,9 @@ class Own:
         return (uri.host.lower().strip("[]"), port) in self._sockets()[1]
 
     def platform(self, uri: Uri) -> bool:
-        """Is it one of our sockets, or one of our domains (at no port or one of ours)?"""
+        """Is it one of our sockets, or one of our domains or names (at no port or one of ours)?"""
         if self.address(uri):
             return True
-        return uri.scheme in ("sip", "sips") and (uri.port is None or uri.port in self._sockets()[2]) and self._local(uri.host)
+        if uri.scheme not in ("sip", "sips") or not (uri.port is None or uri.port in self._sockets()[2]):
+            return False
+        return uri.host.lower() in self.names or self._local(uri.host)

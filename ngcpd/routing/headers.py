@@ -9,96 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from ngcpd.config.headers import DEFAULT_BOTH, NEVER, Names, forbidden
 from ngcpd.sip.base import Message
 from ngcpd.sip.message import Request
 
-DEFAULT_BOTH: Final = (
-    "P-R-Uri",
-    "P-D-Uri",
-    "P-Preferred-Identity",
-    "P-Asserted-Identity",
-    "Diversion",
-    "Privacy",
-    "Allow",
-    "Supported",
-    "Require",
-    "RAck",
-    "RSeq",
-    "User-Agent",
-    "History-Info",
-    "Call-Info",
-)
-"""The whitelist of both directions as delivered (call processing 1.5)."""
-
-NEVER: Final = (
-    "P-NGCP-*",
-    "P-App-*",
-    "P-Caller-UUID",
-    "P-Callee-UUID",
-    "P-Acc-*",
-    "P-First-*",
-    "P-Called-Party-ID",
-    "P-Language",
-    "P-Prepaid*",
-    "P-Sock-Info",
-    "P-Out-Socket",
-    "P-From-Peer",
-    "P-CF-Depth",
-    "P-Callee-Account-ID",
-    "Via",
-    "Route",
-    "Record-Route",
-    "Path",
-    "Service-Route",
-    "Contact",
-    "From",
-    "To",
-    "Call-ID",
-    "CSeq",
-    "Max-Forwards",
-    "Content-Length",
-    "Remote-Party-ID",
-    "Authorization",
-    "Proxy-Authorization",
-    "WWW-Authenticate",
-    "Proxy-Authenticate",
-    "Authentication-Info",
-    "Proxy-Authentication-Info",
-)
-"""Not passed whatever an operator's list says; an operator's list that names one of them is wrong."""
+__all__ = ["DEFAULT_BOTH", "DEFAULT_FILTER", "NEVER", "REBUILT", "HeaderFilter", "forbidden", "without_refer"]
+_NEVER = Names(NEVER)
 
 REBUILT: Final = frozenset(
     ("p-r-uri", "p-d-uri", "p-preferred-identity", "p-asserted-identity", "privacy", "user-agent", "server", "rack", "rseq", "mime-version")
 )
-
-
-class _Names:
-    """Names and name prefixes (`X-Acme-*`), compared without case."""
-
-    __slots__ = ("exact", "prefixes")
-
-    def __init__(self, names: Iterable[str]) -> None:
-        low = [n.strip().lower() for n in names]
-        self.exact = frozenset(n for n in low if not n.endswith("*"))
-        self.prefixes = tuple(n[:-1] for n in low if n.endswith("*"))
-
-    def __contains__(self, low: str) -> bool:
-        return low in self.exact or (bool(self.prefixes) and low.startswith(self.prefixes))
-
-    def touches(self, low: str) -> bool:
-        """True when a listed name or pattern `low` could let one of these names through."""
-        if not low.endswith("*"):
-            return low in self
-        stem = low[:-1]
-        return any(n.startswith(stem) for n in self.exact) or any(p.startswith(stem) or stem.startswith(p) for p in self.prefixes)
-
-
-_NEVER = _Names(NEVER)
-
-
-def forbidden(names: Iterable[str]) -> list[str]:
-    """Those entries of an operator's list that may not stand there."""
-    return [n for n in names if _NEVER.touches(n.strip().lower())]
 
 
 def without_refer(value: str) -> str:
@@ -113,8 +33,8 @@ class HeaderFilter:
 
     def __init__(self, request: Iterable[str] = (), response: Iterable[str] = (), both: Iterable[str] = DEFAULT_BOTH) -> None:
         shared = list(both)
-        self._request = _Names([*request, *shared])
-        self._response = _Names([*response, *shared])
+        self._request = Names([*request, *shared])
+        self._response = Names([*response, *shared])
         self._known: dict[tuple[bool, str], bool] = {}
 
     def passes(self, name: str, is_request: bool) -> bool:
@@ -146,8 +66,3 @@ class HeaderFilter:
 
 
 DEFAULT_FILTER: Final = HeaderFilter()
-
-
-def passed_fields(message: Message, headers: HeaderFilter = DEFAULT_FILTER, *, allow_refer: bool = False) -> list[tuple[str, str]]:
-    """The fields of a request or response that may appear on the other leg."""
-    return headers.passed(message, allow_refer=allow_refer)

@@ -7,6 +7,7 @@ import pytest
 from ngcpd.calls.call import rank
 from ngcpd.calls.dialog import without_tag
 from ngcpd.calls.fields import filter_allow, filter_options, leg_fields, relayed
+from ngcpd.routing.headers import DEFAULT_FILTER
 from ngcpd.sip.headers import NameAddr
 from ngcpd.sip.message import Response
 from tests.calls.rig import ALICE, BOB, End, answer, established, hang_up, offer_of
@@ -134,7 +135,7 @@ def test_display_names_are_quoted_inside_dialogs(world: World) -> None:
     b.in_dialog(talk.invite, "INFO", 1, b"x", ctype="application/x")
     world.run()
     info = a.take("INFO")
-    assert info["to"] == f'{a.from_value};tag={talk.call.from_tag}'
+    assert info["to"] == f"{a.from_value};tag={talk.call.from_tag}"
     a.reply(info, 200, "OK")
     world.run()
     b.take(200)
@@ -178,10 +179,12 @@ def test_repeated_fields_and_empty_lists() -> None:
     ]
     message = Response.make(200, "OK", fields, b"text")
     assert leg_fields(message) == [("Require", "timer"), ("Supported", "timer"), ("Reason", "SIP;cause=1"), ("Reason", "SIP;cause=2")]
-    names = [n for n, _ in relayed(message)]
+    names = [n for n, _ in relayed(message, DEFAULT_FILTER)]
     assert names == ["Require", "Supported", "Reason", "Reason", "Call-Info", "Content-Type", "Content-Language"]
-    assert [n for n, _ in relayed(message, body=False)] == names[:-2]
-    assert "Content-Type" not in [n for n, _ in relayed(Response.make(200, "OK", fields))], "nothing is described when there is no body"
+    assert [n for n, _ in relayed(message, DEFAULT_FILTER, body=False)] == names[:-2]
+    assert "Content-Type" not in [n for n, _ in relayed(Response.make(200, "OK", fields), DEFAULT_FILTER)], (
+        "nothing is described when there is no body"
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.calls.rig import ALICE, BOB, Ear, answer, established, hang_up, offer_of, ringing, statuses
+from tests.calls.rig import ALICE, BOB, Ear, Talk, answer, established, hang_up, offer_of, ringing, statuses
 from tests.phones import media_of, sdp
 from tests.world import World
 
@@ -191,3 +191,39 @@ def test_ipv6_and_ipv4_parties(world: World) -> None:
     world.run()
     assert ear_b.texts() == [b"six"] and ear_a.texts() == [b"four"]
     hang_up(world, talk)
+
+
+def _mixed(*parts: tuple[str, bytes]) -> bytes:
+    return b"".join(b"--x1\r\nContent-Type: " + kind.encode() + b"\r\n\r\n" + data + b"\r\n" for kind, data in parts) + b"--x1--\r\n"
+
+
+def test_description_among_several_parts(world: World) -> None:
+    """RFC 5621: the session description of a multipart body gets the relay's address, the other parts stay byte for byte; the answer too."""
+    a, b = world.registered(ALICE), world.registered(BOB)
+    isup = ("application/isup;version=itu-t92", b"\x01\x00\x49\r\n\x00\xff--x1 no delimiter")
+    kind = 'multipart/mixed; boundary="x1"'
+    call = a.call(f"sip:testuser{BOB}@spce.test", world.run, _mixed(isup, ("application/sdp", offer_of(a))), ctype=kind)
+    invite = b.take("INVITE")
+    assert invite["content-type"] == kind and a.address[0].encode() not in invite.body.replace(b"127.0.0.1", b"")
+    head, _, rest = invite.body.partition(b"Content-Type: application/sdp\r\n\r\n")
+    assert head == _mixed(isup).removesuffix(b"--x1--\r\n") + b"--x1\r\n"
+    description = rest.removesuffix(b"\r\n--x1--\r\n")
+    assert media_of(description) != (a.address[0], 20000) and world.daemon.media.counters().used > 0
+    b.reply(invite, 200, "OK", _mixed(("application/sdp", offer_of(b, 30000)), isup), ctype=kind)
+    world.run()
+    ok = a.take(200)
+    assert media_of(ok.body.partition(b"Content-Type: application/sdp\r\n\r\n")[2].partition(b"\r\n--x1")[0])[1] != 30000
+    assert ok.body.endswith(_mixed(isup))
+    call.ack(ok)
+    world.run()
+    hang_up(world, Talk(a, b, call, invite, ok, b.take("ACK")))
+
+
+@pytest.mark.parametrize("damage", ["two", "cut"])
+def test_unreadable_parts_are_refused(world: World, damage: str) -> None:
+    """A body that names a description but cannot be taken apart is not passed on: it would carry the caller's address."""
+    a, _ = world.registered(ALICE), world.registered(BOB)
+    one = ("application/sdp", offer_of(a))
+    body = _mixed(one, one) if damage == "two" else _mixed(one)[:-8]
+    a.call(f"sip:testuser{BOB}@spce.test", world.run, body, ctype="multipart/mixed;boundary=x1")
+    assert a.take(488) and world.daemon.media.counters().used == 0

@@ -17,7 +17,7 @@ class Rules:
 
     `profile_sets_reseller_edit`: resellers may change subscriber profiles. `legacy_show_passwords`: show passwords without the right, as older
     products did. `single_as_object`: a collection of one shows an object and not an array. `max_rows`: the longest page, 0 = any. `journal`:
-    which operations on a resource are kept in the journal, where it is not all of them; `journal_deflate`: its documents are kept compressed.
+    which operations on a resource are kept in the journal, where it is not all of them; `journal_deflate`: its documents are kept compressed. `faxserver`: faxes can be sent.
     """
 
     password_min_length: int = 6
@@ -32,6 +32,7 @@ class Rules:
     auto_sync_cli: bool = True
     profile_sets_reseller_edit: bool = True
     legacy_show_passwords: bool = False
+    faxserver: bool = True
     single_as_object: bool = True
     max_rows: int = 0
     journal: Mapping[str, frozenset[str]] = field(default_factory=dict)

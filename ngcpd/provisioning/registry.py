@@ -7,6 +7,7 @@ from ngcpd.provisioning.resources import (
     admins,
     billing,
     callforwards,
+    calllists,
     calls,
     contacts,
     contracts,
@@ -24,12 +25,14 @@ from ngcpd.provisioning.resources import (
     sounds,
     subscribers,
     templates,
+    voicemails,
 )
 
 MODULES = (
     admins,
     billing,
     callforwards,
+    calllists,
     calls,
     contacts,
     contracts,
@@ -47,6 +50,7 @@ MODULES = (
     sounds,
     subscribers,
     templates,
+    voicemails,
 )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from ngcpd.store.tables._base import Epoch3, LongBlob, choice, fixed, flag, integer, moment, pk, ref, stamps, table, text
+from ngcpd.store.tables._base import Epoch3, LongBlob, LongText, choice, fixed, flag, integer, moment, pk, ref, stamps, table, text
 
 CODECS = ("WAV", "PCMA")
 FOLDERS = ("INBOX", "Old", "Work", "Friends", "Family", "Cust1", "Cust2", "Cust3", "Cust4", "Cust5", "Cust6")
@@ -82,12 +82,13 @@ fax_journal = table(
 )
 fax_journal_piece = pieces("fax_journal")
 
-# Faxes that wait to be sent. `next_at` is when the next attempt is due.
+# Faxes that wait to be sent. `next_at` is when the next attempt is due; `text` is printed before the document.
 fax_job = table(
     "fax_job",
     pk(),
     ref("journal_id", "fax_journal", on_delete="CASCADE", index=False),
     text("pageheader", 255, null=True),
+    sa.Column("text", LongText, nullable=True),
     flag("coverpage"),
     text("notify", 255, null=True),
     integer("attempts", default=0),

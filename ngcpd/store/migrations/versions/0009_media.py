@@ -116,6 +116,7 @@ def _media() -> None:
         pk(sa.Integer()),
         sa.Column("journal_id", sa.Integer(), nullable=False),
         sa.Column("pageheader", sa.String(255), nullable=True),
+        sa.Column("text", LONG_TEXT, nullable=True),
         sa.Column("coverpage", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("notify", sa.String(255), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False, server_default=sa.text("0")),

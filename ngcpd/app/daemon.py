@@ -279,6 +279,7 @@ def rules(loaded: Loaded) -> Rules:
         max_rows=loaded.settings.get("api.max_rows"),
         journal={name: frozenset(loaded.settings.get(f"api_journal.{name}")) for name in JOURNALS},
         journal_deflate=loaded.settings.get("api_journal.content_format") == "json_deflate",
+        faxserver=loaded.settings.get("faxserver.enable"),
     )
 
 

@@ -36,6 +36,7 @@ IN_USE = frozenset(
         "api_journal.systemcontacts",
         "api_journal.trustedsources",
         "api_journal.voicemailsettings",
+        "faxserver.enable",
         "kamailio.lb.extra_sockets",
         "kamailio.lb.max_forwards",
         "kamailio.lb.nattest_exception_ips",

@@ -17,7 +17,8 @@ class Rules:
 
     `profile_sets_reseller_edit`: resellers may change subscriber profiles. `legacy_show_passwords`: show passwords without the right, as older
     products did. `single_as_object`: a collection of one shows an object and not an array. `max_rows`: the longest page, 0 = any. `journal`:
-    which operations on a resource are kept in the journal, where it is not all of them; `journal_deflate`: its documents are kept compressed. `faxserver`: faxes can be sent.
+    which operations on a resource are kept in the journal, where it is not all of them; `journal_deflate`: its documents are kept compressed.
+    `faxserver`: faxes can be sent.
     """
 
     password_min_length: int = 6

@@ -17,7 +17,7 @@ from ngcpd.provisioning.scope import Customer, customers, domains, events, profi
 from ngcpd.store import changes
 from ngcpd.store.credentials import digest_hashes, random_password
 from ngcpd.store.db import insert, now
-from ngcpd.store.tables import features
+from ngcpd.store.tables import devices, features, media, special
 from ngcpd.store.tables.identity import subscriber, trusted_source
 from ngcpd.store.tables.preferences import allowed_ip, preference_value
 from ngcpd.store.tables.tenancy import contact
@@ -34,6 +34,12 @@ OWNED = (
     features.fax_settings,
     features.fax_destination,
     features.calling_card_map,
+    media.fax_journal,
+    media.mail2fax_settings,
+    media.mail2fax_acl,
+    media.mail2fax_notify,
+    devices.device_line,
+    special.rtc_session,
     trusted_source,
     allowed_ip,
 )

@@ -28,7 +28,7 @@ SUBSCRIBER_ID = Field("subscriber_id", Ref("subscribers"), required=True, help="
 LINK = (Link("subscribers", field="subscriber_id"),)
 
 
-def below(name: str, entity: str, table: sa.Table, fields: tuple[Field, ...], **more: Any) -> Resource:
+def below(name: str, entity: str, table: sa.Table, fields: tuple[Field, ...], *, links_more: tuple[Link, ...] = (), **more: Any) -> Resource:
     """Objects of a subscriber in a table of their own."""
     return Resource(
         name=name,
@@ -38,7 +38,7 @@ def below(name: str, entity: str, table: sa.Table, fields: tuple[Field, ...], **
         where=SUBSCRIBERS.where,
         scope=of_reseller,
         fields=(ID, SUBSCRIBER_ID, *fields),
-        links=LINK,
+        links=(*LINK, *links_more),
         **{"filters": (Filter("subscriber_id"),), **more},
     )
 
@@ -132,6 +132,7 @@ REMINDERS = below(
     example={"subscriber_id": 4, "time": "07:30:00", "recur": "weekdays"},
 )
 
+
 # ------------------------------------------------------------------------------------------------------------------ speed dials
 def _nonempty(work: Work, text: str) -> sa.ColumnElement[bool]:
     owners = sa.select(speed_dial.c.subscriber_id)
@@ -210,6 +211,7 @@ AUTO_ATTENDANTS = view(
         lambda work, row, entry: {"choice": entry["slot"], "destination": forwards.sip_uri("slots_destination", entry["destination"], row["domain"])},
     ),
 )
+
 
 # ----------------------------------------------------------------------------------------------------------------- calling card
 def clear_cards(work: Work, row: Row) -> None:

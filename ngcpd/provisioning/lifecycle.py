@@ -89,7 +89,7 @@ def copy_external_id(work: Work, contract_id: int, external_id: str | None) -> N
 def _subscribers(work: Work, contract_id: int, status: str) -> None:
     living = sa.select(subscriber.c.id).join(domain, domain.c.id == subscriber.c.domain_id)
     living = living.where(subscriber.c.contract_id == contract_id, subscriber.c.status != "terminated", domain.c.is_system.is_(False))
-    for key in work.conn.scalars(living.order_by(subscriber.c.id)).all():
+    for key in work.conn.scalars(living.order_by(subscriber.c.is_pbx_pilot, subscriber.c.id)).all():  # a pilot is the last to go
         subscribers.set_status(work.conn, work.env, subscriber_id=key, status=status)
 
 

@@ -22,9 +22,10 @@ from ngcpd.store.tables.tenancy import contact, contract, product
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """A customer that may get subscribers. `living`: how many it has; `sound_set`: the set that new ones inherit."""
+    """A customer that may get subscribers. `kind`: class of its product; `living`: how many it has; `sound_set`: the set that new ones inherit."""
 
     id: int
+    kind: str
     reseller_id: int
     external_id: str | None
     max_subscribers: int | None
@@ -84,8 +85,6 @@ def customers(conn: sa.Connection, ids: set[int]) -> dict[int, Customer]:
         row = found.get(customer_id)
         if row is None or row.kind not in ("sipaccount", "pbxaccount") or row.status == "terminated":
             raise ProvisioningError("customer_id", "there is no such customer", "unknown")
-        if row.kind == "pbxaccount":
-            raise ProvisioningError("customer_id", "subscribers of a Cloud PBX customer cannot be made here", "refused")
     living = (subscriber.c.contract_id.in_(ids), subscriber.c.status != "terminated")
     counted = sa.select(subscriber.c.contract_id, sa.func.count().label("living")).where(*living).group_by(subscriber.c.contract_id)
     counts: dict[int, int] = {row.contract_id: row.living for row in conn.execute(counted)}
@@ -95,6 +94,7 @@ def customers(conn: sa.Connection, ids: set[int]) -> dict[int, Customer]:
     return {
         row.id: Customer(
             row.id,
+            row.kind,
             row.reseller_id,
             row.external_id,
             row.max_subscribers,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from ngcpd.provisioning import check, numbers
+from ngcpd.provisioning import check, numbers, pbx
 from ngcpd.provisioning.check import E164
 from ngcpd.provisioning.env import Env
-from ngcpd.provisioning.errors import ProvisioningError, unique
+from ngcpd.provisioning.errors import Plain, ProvisioningError, unique
 from ngcpd.provisioning.scope import Customer, customers, domains, events, profiles, taken
 from ngcpd.store import changes
 from ngcpd.store.credentials import digest_hashes, random_password
@@ -53,6 +53,8 @@ class NewSubscriber:
 
     From another system, in the place of passwords: `ha1` (with `ha1b`, `ha1_sha256` if they are known) of user, domain and password, and
     `webpassword_hash`, an Argon2 hash. The SIP password itself is then not known here.
+
+    Of a Cloud PBX customer also `seat`, the groups it is in and, of a group, its members.
     """
 
     customer_id: int
@@ -74,6 +76,9 @@ class NewSubscriber:
     ha1b: str | None = None
     ha1_sha256: str | None = None
     webpassword_hash: str | None = None
+    seat: pbx.Seat = pbx.NO_SEAT
+    group_ids: Sequence[int] = ()
+    member_ids: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,11 @@ def create_subscribers(conn: sa.Connection, env: Env, items: Sequence[NewSubscri
     if not items:
         return []
     owners = customers(conn, {item.customer_id for item in items})
+    if any(owner.kind == "pbxaccount" for owner in owners.values()):
+        if len(items) > 1:
+            return [create_subscribers(conn, env, [item])[0] for item in items]  # each depends on those before it
+        _limits(owners, items)
+        items = [_seated(conn, env, items[0])]
     served = domains(conn, {check.domain("domain", item.domain) for item in items})
     _limits(owners, items)
     profile_of = profiles(conn, {(item.profile_set_id, item.profile_id) for item in items})
@@ -133,17 +143,19 @@ def create_subscribers(conn: sa.Connection, env: Env, items: Sequence[NewSubscri
     ]
     if assignments:
         numbers.assign(conn, assignments)
-    sounds = _sound_sets(conn, set(owners))
     values = [
         row
         for item, done in zip(items, result, strict=True)
-        for row in _values(conn, env, done.id, _preferences(env, item, owners[item.customer_id]) | sounds.get(item.customer_id, {}))
+        for row in _values(conn, env, done.id, _preferences(conn, env, item, owners[item.customer_id]))
     ]
     conn.execute(sa.insert(preference_value), values)
     _voice_boxes(conn, env, result)
     starts = [(d.id, owners[i.customer_id].reseller_id, r["profile_id"]) for i, d, r in zip(items, result, rows, strict=True)]
     events(conn, env, [("start_profile", who, where, None, str(what)) for who, where, what in starts if what is not None])
     changes.note_all(conn, (("subscriber", done.id) for done in result))
+    for item, done in zip(items, result, strict=True):
+        if owners[item.customer_id].kind == "pbxaccount":
+            _join(conn, env, item, done.id, owners[item.customer_id].reseller_id)
     return result
 
 
@@ -201,6 +213,10 @@ def set_status(conn: sa.Connection, env: Env, *, subscriber_id: int, status: str
 def terminate_subscriber(conn: sa.Connection, env: Env, *, subscriber_id: int) -> None:
     """For good: numbers become free, credentials, preferences, addresses and trusted sources go; the row stays for the records."""
     who = numbers.living(conn, subscriber_id)
+    if who.is_pbx_pilot and pbx.others(conn, who.contract_id, subscriber_id):
+        raise Plain("is_pbx_pilot", "The pilot subscriber cannot be terminated while the customer has other subscribers.", "refused")
+    pbx.leave(conn, subscriber_id)
+    pbx.give_back(conn, env, who.contract_id, subscriber_id)
     numbers.release(conn, numbers.of(conn, subscriber_id))
     conn.execute(sa.delete(preference_value).where(preference_value.c.level == "usr", preference_value.c.owner_id == subscriber_id))
     for table in OWNED:
@@ -214,6 +230,8 @@ def terminate_subscriber(conn: sa.Connection, env: Env, *, subscriber_id: int) -
     )
     if who.profile_id is not None:
         events(conn, env, [("stop_profile", subscriber_id, who.reseller_id, str(who.profile_id), "")])
+    if who.is_pbx_group:
+        events(conn, env, [("end_huntgroup", subscriber_id, who.reseller_id, _text(who.profile_id), "")])
     kinds = ("subscriber", "preference:usr", "allowed_ip", "trusted_source", "forward")
     changes.note_all(conn, [(kind, subscriber_id) for kind in kinds])
 
@@ -225,6 +243,32 @@ def _limits(owners: dict[int, Customer], items: Sequence[NewSubscriber]) -> None
             asked = sum(1 for item in items if item.customer_id == owner.id)
             if owner.living + asked > owner.max_subscribers:
                 raise ProvisioningError("customer_id", f"the customer may have {owner.max_subscribers} subscribers", "limit")
+
+
+def _seated(conn: sa.Connection, env: Env, item: NewSubscriber) -> NewSubscriber:
+    """A new one of a Cloud PBX; aliases of the pilot that it asks for are taken from the pilot. A group registers nowhere: its password is random."""
+    item = pbx.prepared(conn, item)
+    first = None if item.seat.is_pilot else pbx.pilot(conn, item.customer_id)
+    if first is not None and item.aliases:
+        pbx.borrow(conn, env, first, item.aliases)
+    if item.seat.is_group and item.password is None and item.ha1 is None:
+        item = replace(item, password=random_password(env.rng))
+    return item
+
+
+def _join(conn: sa.Connection, env: Env, item: NewSubscriber, subscriber_id: int, reseller_id: int) -> None:
+    """Memberships of a new subscriber of a Cloud PBX, and the event of a new group."""
+    pbx.set_groups(conn, item.customer_id, subscriber_id, item.group_ids)
+    if item.member_ids and not item.seat.is_group:
+        raise ProvisioningError("pbx_groupmember_ids", "only a group has members", value=list(item.member_ids))
+    pbx.set_members(conn, item.customer_id, subscriber_id, item.member_ids)
+    if item.seat.is_group:
+        profile_id = conn.scalar(sa.select(subscriber.c.profile_id).where(subscriber.c.id == subscriber_id))
+        events(conn, env, [("start_huntgroup", subscriber_id, reseller_id, _text(profile_id), "")])
+
+
+def _text(key: int | None) -> str:
+    return "" if key is None else str(key)
 
 
 def _row(
@@ -262,6 +306,7 @@ def _row(
         "is_admin": bool(item.is_admin),
         "external_id": check.text("external_id", item.external_id, 255, required=False),
         "contact_id": None if mail is None else insert(conn, contact, reseller_id=reseller_id, email=mail, created_at=at, modified_at=at),
+        **item.seat.columns(),
         "created_at": at,
         "modified_at": at,
         **(_given_hashes(item) if password is None else _secrets(env, uuid, name, domain_name, password)),
@@ -286,7 +331,7 @@ def _unused(conn: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
             raise ProvisioningError(field, f"{name} exists in this domain", "duplicate")
 
 
-def _preferences(env: Env, item: NewSubscriber, owner: Customer) -> dict[str, list[str]]:
+def _preferences(conn: sa.Connection, env: Env, item: NewSubscriber, owner: Customer) -> dict[str, list[str]]:
     found = {name: [value] for name, value in env.catalogue.defaults("usr")}
     found["account_id"] = [str(owner.id)]
     if item.external_id:
@@ -302,14 +347,10 @@ def _preferences(env: Env, item: NewSubscriber, owner: Customer) -> dict[str, li
     shown = check.text("display_name", item.display_name, 128, required=False)
     if shown:
         found["display_name"] = [shown]
+    if owner.kind == "pbxaccount":
+        first = None if item.seat.is_pilot else pbx.pilot(conn, owner.id)
+        found |= pbx.preferences(item.seat, item.number if first is None else first.number)
     return found | numbers.preferences(env, item.number, item.aliases)
-
-
-def _sound_sets(conn: sa.Connection, customer_ids: set[int]) -> dict[int, dict[str, list[str]]]:
-    """The sound set that new subscribers of each customer get."""
-    mine = (features.sound_set.c.contract_id.in_(customer_ids), features.sound_set.c.contract_default.is_(True))
-    rows = conn.execute(sa.select(features.sound_set.c.contract_id, features.sound_set.c.id).where(*mine)).all()
-    return {row.contract_id: {"contract_sound_set": [str(row.id)]} for row in rows}
 
 
 def _voice_boxes(conn: sa.Connection, env: Env, created: Sequence[Created]) -> None:

@@ -127,7 +127,8 @@ def delete_domain(conn: sa.Connection, env: Env, *, domain_id: int, with_subscri
         raise ProvisioningError("domain_id", "there is no such domain", "unknown")
     if row.is_system:
         raise ProvisioningError("domain_id", "is the system's own domain", "refused")
-    inside = conn.execute(sa.select(subscriber.c.id, subscriber.c.status).where(subscriber.c.domain_id == domain_id)).all()
+    here = sa.select(subscriber.c.id, subscriber.c.status).where(subscriber.c.domain_id == domain_id)
+    inside = conn.execute(here.order_by(subscriber.c.is_pbx_pilot, subscriber.c.id)).all()  # a pilot is the last to go
     if inside and not with_subscribers:
         raise ProvisioningError("domain_id", "has or had subscribers", "refused")
     for who in inside:

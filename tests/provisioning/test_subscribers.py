@@ -27,6 +27,7 @@ from ngcpd.provisioning import (
     set_web_password,
     terminate_subscriber,
 )
+from ngcpd.provisioning.pbx import Seat
 from ngcpd.store.tables.accounting import events
 from ngcpd.store.tables.billing import billing_profile
 from ngcpd.store.tables.identity import number, subscriber, subscriber_profile, subscriber_profile_set
@@ -191,8 +192,12 @@ def test_domain_of_another_reseller(world, customer):
     refused(world, "invalid", "domain", create_subscriber, new(customer, domain="other.org"))
 
 
-def test_pbx_customers_are_refused(world, customer):
-    refused(world, "refused", "customer_id", create_subscriber, new(world.customer(product_handle="PBX_ACCOUNT")))
+def test_a_pbx_customer_begins_with_its_pilot(world, customer):
+    pbx = world.customer(product_handle="PBX_ACCOUNT")
+    refused(world, "invalid", "is_pbx_pilot", create_subscriber, new(pbx))
+    both = [new(pbx, seat=Seat(is_pilot=True), number=E164(43, "1", "9")), new(pbx, username="bob", seat=Seat(extension="12"))]
+    made = world.do(create_subscribers, both)
+    assert [tuple(row) for row in world.rows(sa.select(number.c.e164).where(number.c.subscriber_id == made[1].id))] == [("431912",)]
 
 
 def test_random_passwords_when_allowed(world, customer):

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ngcpd.provisioning import check, numbers, profiles, scope, subscribers, values
+from ngcpd.provisioning import check, numbers, pbx, profiles, scope, subscribers, values
 from ngcpd.provisioning.caller import ADMIN
 from ngcpd.provisioning.check import E164
 from ngcpd.provisioning.errors import Invalid, Plain, ProvisioningError
@@ -21,6 +21,10 @@ from ngcpd.store.db import insert, now
 from ngcpd.store.tables.identity import HUNT_POLICIES, domain, number, subscriber, subscriber_profile_set
 from ngcpd.store.tables.tenancy import contact, contract, product
 
+PBX_FIELDS = (
+    *("is_pbx_pilot", "is_pbx_group", "pbx_extension", "pbx_hunt_policy", "pbx_hunt_timeout"),
+    *("pbx_group_ids", "pbx_groupmember_ids"),
+)
 NUMBER = Object(
     (
         Field("cc", Text(4, pattern="[1-9][0-9]{0,3}", wrong="Invalid country code"), required=True, help="Country code"),
@@ -32,6 +36,7 @@ HASHES = ("ha1", "ha1b", "ha1_sha256")
 MD5 = Text(32, pattern="[0-9a-f]{32}", wrong="Value must be 32 hexadecimal digits")
 SHA256 = Text(64, pattern="[0-9a-f]{64}", wrong="Value must be 64 hexadecimal digits")
 ARGON2 = Text(255, pattern=r"\$argon2(id|i|d)\$[A-Za-z0-9+/=,$]+", wrong="Value must be an Argon2 hash")
+IDS = Array(Int(1), pbx.MOST)
 HIDDEN_DOMAINS = sa.select(domain.c.id).where(domain.c.is_system.is_(True))
 
 
@@ -73,6 +78,7 @@ def show_subscriber(work: Work, docs: list[Doc], rows: list[Row]) -> None:
     keys = [row["id"] for row in rows]
     prefs = values.get(work.conn, "usr", keys, ("lock", "display_name"))
     numbered = _numbers(work, keys)
+    groups, members = pbx.memberships(work.conn, keys)
     passwords = work.caller.show_passwords
     for doc, row in zip(docs, rows, strict=True):
         mine = prefs[row["id"]]
@@ -81,6 +87,8 @@ def show_subscriber(work: Work, docs: list[Doc], rows: list[Row]) -> None:
         doc["display_name"] = mine.get("display_name", [None])[0]
         doc["primary_number"] = next((_shown(n) for n in numbered.get(row["id"], ()) if n.is_primary), None)
         doc["alias_numbers"] = [_shown(n) for n in numbered.get(row["id"], ()) if not n.is_primary]
+        doc["pbx_group_ids"] = list(groups.get(row["id"], ()))
+        doc["pbx_groupmember_ids"] = list(members.get(row["id"], ()))
         if passwords:
             doc["password"] = _password(work, row)
 
@@ -132,8 +140,12 @@ def check_subscriber(work: Work, given: Values, row: Row | None) -> None:
             sa.select(product.c["class"]).join(contract, contract.c.product_id == product.c.id).where(contract.c.id == customer_id)
         ),
     )
+    for name in ("pbx_hunt_policy", "pbx_hunt_timeout"):
+        if given.get(f"cloud_{name}") is not None:
+            given[name] = given[f"cloud_{name}"]
+    given["_pbx"] = kind == "pbxaccount"
     if kind != "pbxaccount":
-        for name in ("is_pbx_pilot", "is_pbx_group", "pbx_extension", "pbx_hunt_policy", "pbx_hunt_timeout"):
+        for name in PBX_FIELDS:
             if given.get(name):
                 raise Invalid([(name, given[name], f"{name} is only possible for a customer of type pbxaccount")])
     _profile(work, given, row)
@@ -269,6 +281,19 @@ def _new(given: Values) -> NewSubscriber:
         profile_set_id=given.get("profile_set_id"),
         profile_id=given.get("profile_id"),
         **{name: given.get(name) for name in (*HASHES, "webpassword_hash")},
+        seat=_seat(given),
+        group_ids=given.get("pbx_group_ids") or (),
+        member_ids=given.get("pbx_groupmember_ids") or (),
+    )
+
+
+def _seat(given: Values) -> pbx.Seat:
+    return pbx.Seat(
+        is_pilot=bool(given.get("is_pbx_pilot")),
+        is_group=bool(given.get("is_pbx_group")),
+        extension=given.get("pbx_extension") or None,
+        hunt_policy=given.get("pbx_hunt_policy"),
+        hunt_timeout=given.get("pbx_hunt_timeout"),
     )
 
 
@@ -294,10 +319,14 @@ def update_subscriber(work: Work, row: Row, given: Values) -> None:
     _email(work, row, given.get("email"))
     before = {"lock": None, **show_one(work, row)}
     primary, aliases = given.get("primary_number"), given.get("alias_numbers") or []
+    if given["_pbx"]:
+        primary = _update_seat(work, row, given, primary, aliases)
     if primary != before["primary_number"] or aliases != before["alias_numbers"]:
         numbers.set_numbers(
             conn, env, subscriber_id=key, primary=None if primary is None else _e164(primary), aliases=[_e164(n) for n in aliases]
         )
+        if row["is_pbx_pilot"]:
+            pbx.renumber(conn, env, row["contract_id"])
     if given.get("external_id") != row["external_id"]:
         values.put(conn, "usr", key, {"ext_subscriber_id": given.get("external_id")})
     if given.get("display_name") != before["display_name"]:
@@ -310,6 +339,29 @@ def update_subscriber(work: Work, row: Row, given: Values) -> None:
     columns = {"is_admin": bool(given.get("administrative")), "external_id": given.get("external_id")}
     update_row(work, subscriber, key, columns)
     changes.note(conn, "subscriber", key)
+
+
+def _update_seat(work: Work, row: Row, given: Values, primary: Doc | None, aliases: list[Doc]) -> Doc | None:
+    """Seat and memberships of a subscriber of a Cloud PBX; the number that it is to have."""
+    conn, customer, key = work.conn, row["contract_id"], row["id"]
+    if bool(given.get("is_pbx_group")) != bool(row["is_pbx_group"]):
+        raise Invalid([("is_pbx_group", given.get("is_pbx_group"), "is_pbx_group cannot be changed")])
+    seat, first = pbx.checked(conn, customer, _seat(given), given["username"], subscriber_id=key)
+    update_row(work, subscriber, key, seat.columns())
+    base = None if first is None else first.number
+    written = dict.fromkeys(("cloud_pbx_ext", "cloud_pbx_hunt_policy", "cloud_pbx_hunt_timeout"))
+    values.put(conn, "usr", key, {**written, **{k: v for k, v in pbx.preferences(seat, base).items() if k in written}})
+    pbx.set_groups(conn, customer, key, given.get("pbx_group_ids") or ())
+    members = given.get("pbx_groupmember_ids") or ()
+    if members and not seat.is_group:
+        raise Invalid([("pbx_groupmember_ids", list(members), "only a group has members")])
+    pbx.set_members(conn, customer, key, members)
+    pbx.renamed(conn, key)
+    if first is None or first.number is None:
+        return primary
+    pbx.borrow(conn, work.env, first, [_e164(n) for n in aliases])
+    number = pbx.extended(first.number, seat.extension or "")
+    return {"cc": str(number.cc), "ac": number.ac, "sn": number.sn}
 
 
 def show_one(work: Work, row: Row) -> Doc:
@@ -412,8 +464,12 @@ SUBSCRIBERS = Resource(
         _flag("is_pbx_pilot", "is_pbx_pilot", "Pilot of a Cloud PBX"),
         _flag("is_pbx_group", "is_pbx_group", "Hunt group of a Cloud PBX"),
         Field("pbx_extension", Text(255), nullable=True, help="Extension in a Cloud PBX"),
+        Field("pbx_group_ids", IDS, column=None, help="Hunt groups it is in, in their order"),
+        Field("pbx_groupmember_ids", IDS, column=None, help="Members of a hunt group, in their order"),
         Field("pbx_hunt_policy", Enum(HUNT_POLICIES), nullable=True, help="How a hunt group rings"),
-        Field("pbx_hunt_timeout", Int(0), nullable=True, help="Seconds per member"),
+        Field("pbx_hunt_timeout", Int(0, 86_400), nullable=True, help="Seconds per member"),
+        Field("cloud_pbx_hunt_policy", Enum(HUNT_POLICIES), nullable=True, write_only=True, column=None, help="Older name of pbx_hunt_policy"),
+        Field("cloud_pbx_hunt_timeout", Int(0, 86_400), nullable=True, write_only=True, column=None, help="Older name of pbx_hunt_timeout"),
     ),
     filters=(
         Filter("profile_id"),
@@ -439,6 +495,8 @@ SUBSCRIBERS = Resource(
         Link("subscriberregistrations", filter="subscriber_id"),
         Link("callforwards", field="id"),
         Link("calls", filter="subscriber_id"),
+        Link("calllists", filter="subscriber_id"),
+        Link("voicemails", filter="subscriber_id"),
         Link("reminders", filter="subscriber_id"),
         Link("trustedsources", filter="subscriber_id"),
         Link("voicemailsettings", field="id"),

@@ -155,6 +155,25 @@ async def test_who_may_see_which_list(web: Web) -> None:
 
 
 @ensure
+async def test_subscribers_that_log_in_see_their_own(web: Web) -> None:
+    made, mine, other, a, b = await world(web)
+    for name, key, admin in (("ada", a, False), ("bob", b, True)):
+        patch = [{"op": "add", "path": "/webpassword", "value": "w3b-secret"}, {"op": "replace", "path": "/administrative", "value": admin}]
+        assert (await made.root.patch(f"/api/subscribers/{key}", patch)).status == 204, name
+    ada, bob = web.client("ada@voice.example", "w3b-secret"), web.client("bob@voice.example", "w3b-secret")
+    out, inside, got = made.call("ada", "4420123"), made.call("ada", "bob"), made.call("eve", "bob")
+    assert [i["id"] for i in await made.list("", ada)] == [out, inside]
+    assert [i["id"] for i in await made.list(f"subscriber_id={a}", ada)] == [out, inside]
+    assert sorted(i["id"] for i in await made.list("", bob)) == [out, inside, inside, got]
+    assert [i["id"] for i in await made.list(f"subscriber_id={a}", bob)] == [out, inside]
+    for client, query in ((ada, f"subscriber_id={b}"), (ada, f"customer_id={mine}"), (bob, f"customer_id={other}"), (bob, "subscriber_id=99999")):
+        assert (await client.get(f"/api/calllists/?{query}")).status == 404, query
+    assert (await ada.get(f"/api/calllists/{out}")).status == 200
+    assert (await ada.get(f"/api/calllists/{got}")).status == 404
+    assert (await ada.get("/api/calls/")).status == 403
+
+
+@ensure
 async def test_numbers_in_the_notation_of_the_subscriber(web: Web) -> None:
     made, _mine, _, a, _b = await world(web)
     rules = {"direction": "out", "field": "caller", "match_pattern": "^${caller_cc}([1-9][0-9]+)$", "replace_pattern": "0\\1", "description": "n"}

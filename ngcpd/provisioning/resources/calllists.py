@@ -12,12 +12,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from ngcpd.directory.rewrite import CALLER, IN, OUT
+from ngcpd.provisioning.caller import ADMIN, PEOPLE, RESELLER, SUBSCRIBER, Caller
 from ngcpd.provisioning.errors import Absent, Invalid
 from ngcpd.provisioning.fields import Bad, Bool, Enum, Field, Int, Moment, Number, Text
 from ngcpd.provisioning.query import CHUNK, conditions, visible
 from ngcpd.provisioning.resource import ID, READ_ONLY, Doc, Filter, Link, Resource, Row, Work
 from ngcpd.provisioning.resources.calls import Epoch, of_provider
 from ngcpd.provisioning.rewriting import OwnRules
+from ngcpd.provisioning.scope import of_person
 from ngcpd.store.tables.accounting import CALL_STATES, CALL_TYPES, cdr
 from ngcpd.store.tables.identity import subscriber
 from ngcpd.store.tables.tenancy import contract
@@ -37,8 +39,11 @@ class _Whose:
     """The subscriber or customer whose list it is, and what was asked besides. Invalid without one, Absent for one that is not visible."""
 
     def __init__(self, work: Work, asked: Mapping[str, str]) -> None:
-        self.customer = _key(work, asked, "customer_id", "customers", "customer")
-        subscriber_id = _key(work, asked, "subscriber_id", "subscribers", "subscriber")
+        if work.caller.is_person:
+            self.customer, subscriber_id = _person(work, asked)
+        else:
+            self.customer = _key(work, asked, "customer_id", "customers", "customer")
+            subscriber_id = _key(work, asked, "subscriber_id", "subscribers", "subscriber")
         if self.customer is None and subscriber_id is None:
             raise Invalid([("subscriber_id", None, "subscriber_id or customer_id is required")])
         self.uuid = None
@@ -59,15 +64,36 @@ class _Whose:
 
 
 def _key(work: Work, asked: Mapping[str, str], name: str, resource: str, entity: str) -> int | None:
+    key = _number(work, asked, name)
+    if key is not None and key not in visible(work, resource, [key]):
+        raise Absent(entity)
+    return key
+
+
+def _number(work: Work, asked: Mapping[str, str], name: str) -> int | None:
     if name not in asked:
         return None
     try:
-        key = int(Int(1).parse(asked[name], work.env.zone))
+        return int(Int(1).parse(asked[name], work.env.zone))
     except Bad as error:
         raise Invalid([(name, asked[name], str(error))]) from None
-    if key not in visible(work, resource, [key]):
-        raise Absent(entity)
-    return key
+
+
+def _person(work: Work, asked: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """Whose list somebody gets who logs in as a subscriber: its own, or as administrator that of the customer or of one of its subscribers."""
+    caller = work.caller
+    customer, who = (_number(work, asked, name) for name in ("customer_id", "subscriber_id"))
+    if customer not in (None, caller.customer_id) or (customer is not None and caller.role == SUBSCRIBER):
+        raise Absent("customer")
+    if who is not None and work.conn.scalar(sa.select(subscriber.c.id).where(subscriber.c.id == who, of_person(caller, subscriber.c.id))) is None:
+        raise Absent("subscriber")
+    return (None, caller.subscriber_id) if caller.role == SUBSCRIBER else (caller.customer_id, who)
+
+
+def of_callers(caller: Caller) -> sa.ColumnElement[bool]:
+    """Calls of those whom a subscriber that logs in may see."""
+    uuids = sa.select(subscriber.c.uuid).where(of_person(caller, subscriber.c.id))
+    return sa.or_(cdr.c.source_user_id.in_(uuids), cdr.c.destination_user_id.in_(uuids))
 
 
 def _one_of(work: Work, asked: Mapping[str, str], name: str, values: tuple[str, ...]) -> str | None:
@@ -229,9 +255,11 @@ def _shown(name: str, kind: Any, help: str) -> Field:
 CALL_LISTS = Resource(
     name="calllists",
     entity="calllist",
-    help="A call as a subscriber or customer sees it; subscriber_id or customer_id must be given, for an item too.",
+    help="A call as a subscriber or customer sees it; administrators must give subscriber_id or customer_id, for an item too.",
     table=cdr,
     scope=of_provider,
+    roles=(ADMIN, RESELLER, *PEOPLE),
+    own=of_callers,
     fields=(
         ID,
         _shown("call_id", Text(255), "Call-ID without what is added to it at forwards"),

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from ngcpd.provisioning.caller import READING, Caller
 from ngcpd.provisioning.env import Env
 from ngcpd.provisioning.errors import ProvisioningError
-from ngcpd.provisioning.resource import Resource
+from ngcpd.provisioning.resource import READ_ONLY, Resource
 from ngcpd.runtime.log import logger
 from ngcpd.store.db import Database
 from ngcpd.store.errors import StoreUnavailable
@@ -112,8 +112,10 @@ class Api:
         if parts[2] == "journal" and len(parts) in (3, 4) and resource.journal:
             if len(parts) == 3:
                 return Answer(301, headers=(("Location", f"{message.path}/"),))
+            if message.method in READ_ONLY and caller.role not in resource.roles_of(True):
+                raise HttpError(403, "Invalid user")
             if message.method == "OPTIONS":
-                return Answer(200, dump({"methods": list(READING)}), JSON, (("Allow", "GET, HEAD, OPTIONS"),))
+                return Answer(200, dump({"methods": READ_ONLY}), JSON, (("Allow", ", ".join(READ_ONLY)),))
             if message.method in ("GET", "HEAD"):
                 return await self._read(serve.get_journal, caller, resource, message, parts[1], parts[3])
         raise HttpError(404, "Path not found")
@@ -165,7 +167,7 @@ class Api:
         listed = self._listed(caller)
         links = tuple(("Link", f'</api/{r.name}/>; rel="collection {page.REL}{r.name}"') for r in listed)
         if message.method == "OPTIONS":
-            return Answer(200, dump({"methods": list(READING)}), JSON, (("Allow", "GET, HEAD, OPTIONS"), *links))
+            return Answer(200, dump({"methods": READ_ONLY}), JSON, (("Allow", ", ".join(READ_ONLY)), *links))
         if message.method not in ("GET", "HEAD"):
             raise HttpError(404, "Path not found")
         return Answer(200, self._page(caller.role), page.TYPE, (("Content-Language", "en"), *links))

@@ -16,6 +16,7 @@ HAL = f'application/hal+json; profile="{PROFILE}"'
 JSON = "application/json"
 PATCH = "application/json-patch+json"
 DEPTH = 64
+PARAMETERS = 200
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
@@ -51,9 +52,13 @@ class Message:
 
     @property
     def query(self) -> dict[str, str]:
-        """Query parameters; of repeated ones the first counts."""
+        """Query parameters; of repeated ones the first counts. HttpError 400 when there are too many."""
         found: dict[str, str] = {}
-        for name, value in parse_qsl(self.raw_query, keep_blank_values=True, errors="replace", max_num_fields=200):
+        try:
+            pairs = parse_qsl(self.raw_query, keep_blank_values=True, errors="replace", max_num_fields=PARAMETERS)
+        except ValueError:
+            raise HttpError(400, f"There are more than {PARAMETERS} query parameters.") from None
+        for name, value in pairs:
             found.setdefault(name, value)
         return found
 

@@ -11,7 +11,7 @@ from ngcpd.ops.control import Command, CommandError
 from ngcpd.provisioning import query, units
 from ngcpd.provisioning.caller import OPERATOR
 from ngcpd.provisioning.env import Env
-from ngcpd.provisioning.errors import Absent, Invalid
+from ngcpd.provisioning.errors import Absent, Invalid, ProvisioningError, Stale
 from ngcpd.provisioning.registry import standard
 from ngcpd.provisioning.resource import Doc, Resource, Work
 
@@ -24,10 +24,11 @@ ELSEWHERE = ("subscriberregistrations",)
 
 
 def list_resources(conn: sa.Connection, env: Env, resource: Resource, asked: Mapping[str, str]) -> Doc:
-    work = _work(conn, env)
+    work = _work(conn, env, asked)
     if resource.single is not None:
         return {"total": 1, "items": [resource.single(work)]}
-    page = query.list_page(work, resource, asked)
+    parent = query.number(asked, resource.parent, 0) if resource.parent else 0
+    page = query.list_page(work, resource, asked, parent or None)
     return {"total": page.total, "page": page.page, "rows": page.rows, "items": [_bare(doc) for doc in page.items]}
 
 
@@ -37,7 +38,15 @@ def show_resource(conn: sa.Connection, env: Env, resource: Resource, key: int) -
 
 def create_resource(conn: sa.Connection, env: Env, resource: Resource, values: Doc) -> Doc:
     work = _work(conn, env)
+    if resource.act is not None:
+        return units.act(work, resource, values) or {"done": True}
     return _bare(query.read(work, resource, units.create(work, resource, values)))
+
+
+def keep_failure(conn: sa.Connection, env: Env, resource: Resource, values: Doc, why: str) -> None:
+    """What a resource wants to keep of a creation that failed."""
+    if resource.failed is not None:
+        resource.failed(_work(conn, env), values, why)
 
 
 def set_resource(conn: sa.Connection, env: Env, resource: Resource, key: int, values: Doc) -> Doc:
@@ -49,8 +58,8 @@ def delete_resource(conn: sa.Connection, env: Env, resource: Resource, key: int)
     return {"id": key, "deleted": True}
 
 
-def _work(conn: sa.Connection, env: Env) -> Work:
-    return Work(conn, env, OPERATOR, REGISTRY)
+def _work(conn: sa.Connection, env: Env, asked: Mapping[str, str] | None = None) -> Work:
+    return Work(conn, env, OPERATOR, REGISTRY, asked=asked or {})
 
 
 def _bare(doc: Doc) -> Doc:
@@ -102,15 +111,35 @@ def commands(daemon: Daemon) -> dict[str, Command]:
             raise CommandError(explain(failure.value), "invalid")
         return failure
 
+    def fresh(fn: Any, *rest: Any) -> Any:
+        """A read, as a unit of work that writes when something has to be brought up to date first."""
+
+        def again(failure: Any) -> Any:
+            failure.trap(Stale)
+            return run(fn, env, *rest)
+
+        return read(fn, env, *rest).addErrback(again).addErrback(told)
+
     def listing(args: Args) -> Any:
         asked = {str(k): str(v) for k, v in _values(args, "query").items()}
-        return read(list_resources, env, _resource(args, "list"), asked).addErrback(told)
+        return fresh(list_resources, _resource(args, "list"), asked)
+
+    def creation(args: Args) -> Any:
+        resource, values = _resource(args, "create"), _values(args, "values")
+
+        def kept(failure: Any) -> Any:
+            if resource.failed is None or not failure.check(ProvisioningError):
+                return failure
+            why = explain(failure.value) if failure.check(Invalid) else failure.value.message
+            return run(keep_failure, env, resource, values, why).addBoth(lambda _: failure)
+
+        return run(create_resource, env, resource, values).addErrback(kept).addErrback(told)
 
     return {
         "resource.names": lambda args: [n for n in REGISTRY if n not in ELSEWHERE],
         "resource.list": listing,
-        "resource.show": lambda args: read(show_resource, env, _resource(args, "show"), _key(args)).addErrback(told),
-        "resource.create": lambda args: run(create_resource, env, _resource(args, "create"), _values(args, "values")).addErrback(told),
+        "resource.show": lambda args: fresh(show_resource, _resource(args, "show"), _key(args)),
+        "resource.create": creation,
         "resource.set": lambda args: run(set_resource, env, _resource(args, "set"), _key(args), _values(args, "values")).addErrback(told),
         "resource.delete": lambda args: run(delete_resource, env, _resource(args, "delete"), _key(args)).addErrback(told),
     }

@@ -56,6 +56,10 @@ class Forbidden(ProvisioningError):
         super().__init__("user", message, "forbidden")
 
 
+class Stale(Exception):
+    """What was to be read has to be brought up to date first, which the reading unit of work cannot do: run it again as one that writes."""
+
+
 @contextmanager
 def unique(field: str, message: str) -> Iterator[None]:
     """For an insert that was checked before: if somebody else was faster, it is a duplicate and not a fault."""

@@ -137,6 +137,12 @@ def Email(longest: int = 255) -> Text:
     return Text(longest, pattern=r"[^@\s,<>\"]+@[^@\s,<>\"]+", wrong="Value is not a valid email address")
 
 
+def mail_list(name: str, value: str) -> str:
+    """Mail addresses, separated by commas."""
+    parts = [part.strip() for part in value.split(",")]
+    return ",".join(str(Email().parse(part, None)) for part in parts)  # type: ignore[arg-type]
+
+
 def Regex(longest: int) -> Text:
     """A regular expression."""
     return Text(longest, format="regex", check=lambda name, value: check.pattern(name, value, longest))

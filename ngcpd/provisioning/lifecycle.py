@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 
 from ngcpd.provisioning import scope, subscribers
+from ngcpd.provisioning.balance.effects import set_prepaid
 from ngcpd.provisioning.errors import Forbidden
 from ngcpd.provisioning.resource import Work
 from ngcpd.provisioning.tenancy import delete_domain
@@ -52,21 +53,7 @@ def sync_prepaid(work: Work, contracts: Iterable[int]) -> None:
     if not wanted:
         return
     paid = scope.prepaid(work.conn, wanted)
-    found = work.conn.execute(
-        sa.select(subscriber.c.id, subscriber.c.contract_id).where(subscriber.c.contract_id.in_(wanted), subscriber.c.status != "terminated")
-    ).all()
-    ids = [row.id for row in found]
-    value = preference_value.c
-    here = (value.level == "usr", value.owner_id.in_(ids), value.attribute == "prepaid")
-    have = set(work.conn.scalars(sa.select(value.owner_id).where(*here)))
-    should = {row.id for row in found if paid.get(row.contract_id, False)}
-    at = now(work.conn)
-    if have - should:
-        work.conn.execute(sa.delete(preference_value).where(value.level == "usr", value.attribute == "prepaid", value.owner_id.in_(have - should)))
-    if should - have:
-        rows = [{"level": "usr", "owner_id": key, "attribute": "prepaid", "value": "1", "modified_at": at} for key in sorted(should - have)]
-        work.conn.execute(sa.insert(preference_value), rows)
-    changes.note_all(work.conn, (("preference:usr", key) for key in sorted(have ^ should)))
+    set_prepaid(work.conn, {key: paid.get(key, False) for key in wanted})
 
 
 def copy_external_id(work: Work, contract_id: int, external_id: str | None) -> None:

@@ -45,6 +45,8 @@ def authorise(work: Work, resource: Resource, method: str) -> None:
 def base(work: Work, resource: Resource) -> list[sa.ColumnElement[bool]]:
     """Conditions that say which rows exist for the caller."""
     found = list(resource.where)
+    if resource.narrow is not None:
+        found += resource.narrow(work)
     if work.caller.is_person:
         found.append(resource.own(work.caller) if resource.own is not None else sa.false())
         return found
@@ -102,6 +104,8 @@ def documents(work: Work, resource: Resource, found: Sequence[Row], *, secrets: 
     shown = [(f, f.key) for f in resource.fields if not f.write_only]
     for row in found:
         docs.append({f.name: f.type.show(row[key], zone) if key is not None and key in row else None for f, key in shown})
+        if resource.parent:
+            docs[-1]["_parent"] = row[resource.parent]
     for name, child in resource.children.items():
         _children(work, resource, name, child.table, child.parent, docs, found)
     if resource.show is not None:
@@ -114,27 +118,49 @@ def documents(work: Work, resource: Resource, found: Sequence[Row], *, secrets: 
     return docs
 
 
-def read(work: Work, resource: Resource, key: int) -> Doc:
-    """One document. Absent, Forbidden."""
+def read(work: Work, resource: Resource, key: int, parent: int | None = None) -> Doc:
+    """One document; `parent`: it has to be one of this parent. Absent, Forbidden, Stale."""
     authorise(work, resource, "GET")
-    return documents(work, resource, [find(work, resource, key)])[0]
+    if parent is not None:
+        _fresh_parent(work, resource, parent)
+    row = find(work, resource, key)
+    if parent is not None and row[resource.parent] != parent:
+        raise Absent(resource.entity)
+    if resource.freshen is not None and parent is None:
+        resource.freshen(work, [row[resource.parent or "id"]])
+        row = find(work, resource, key)
+    return documents(work, resource, [row])[0]
 
 
-def list_page(work: Work, resource: Resource, query: Mapping[str, str]) -> Page:
-    """One page of a collection by its query parameters. Invalid for a parameter of the wrong form."""
+def list_page(work: Work, resource: Resource, query: Mapping[str, str], parent: int | None = None) -> Page:
+    """One page of a collection by its query parameters; of a resource with parents those of one, or without `parent` the newest of each. Invalid
+    for a parameter of the wrong form, Absent for an unknown parent, Stale."""
     authorise(work, resource, "GET")
     page, count = number(query, "page", 1), length(query, work.env.rules)
     if resource.listed is not None:
         total, chosen = resource.listed(work, query, (page - 1) * count, count)
         return Page(page, count, total, documents(work, resource, chosen))
     where = conditions(work, resource, query)
+    if parent is not None:
+        _fresh_parent(work, resource, parent)
+        where.append(resource.table.c[resource.parent] == parent)
+    elif resource.parent:
+        where.append(_newest(resource))
     total = work.conn.scalar(sa.select(sa.func.count()).select_from(resource.from_).where(*base(work, resource), *where)) or 0
     offset = (page - 1) * count
     if offset >= total:
         return Page(page, count, total, [])
     order = _order(resource, query)
-    keys = sa.select(resource.table.c.id).select_from(resource.from_).where(*base(work, resource), *where)
-    wanted = list(work.conn.scalars(keys.order_by(*order).limit(min(count, ID_MAX)).offset(offset)))
+    if resource.parent and parent is None:
+        order.insert(0, resource.table.c[resource.parent])  # ids change when newer ones come
+
+    def part(column: sa.ColumnElement[Any]) -> list[int]:
+        keys = sa.select(column).select_from(resource.from_).where(*base(work, resource), *where)
+        return list(work.conn.scalars(keys.order_by(*order).limit(min(count, ID_MAX)).offset(offset)))
+
+    if resource.freshen is not None and parent is None:
+        resource.freshen(work, part(resource.table.c[resource.parent or "id"]))
+    wanted = part(resource.table.c.id)
     by_id: dict[int, Row] = {}
     for at in range(0, len(wanted), CHUNK):
         by_id |= {row["id"]: row for row in rows(work, resource, [resource.table.c.id.in_(wanted[at : at + CHUNK])])}
@@ -160,6 +186,25 @@ def pattern(text: str) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------- inside
+def _fresh_parent(work: Work, resource: Resource, parent: int) -> None:
+    """Bring the objects of a parent up to date. Absent when the caller sees none of it."""
+    mine = resource.table.c[resource.parent] == parent
+    seen = 0 < parent <= ID_MAX and work.conn.scalar(
+        sa.select(resource.table.c.id).select_from(resource.from_).where(*base(work, resource), mine).limit(1)
+    )
+    if not seen:
+        raise Absent(resource.parent_entity)
+    if resource.freshen is not None:
+        resource.freshen(work, [parent])
+
+
+def _newest(resource: Resource) -> sa.ColumnElement[bool]:
+    """No object of the same parent is newer."""
+    newer = resource.table.alias()
+    same = newer.c[resource.parent] == resource.table.c[resource.parent]
+    return ~sa.exists().where(same, newer.c.id > resource.table.c.id).correlate(resource.table)
+
+
 def number(query: Mapping[str, str], name: str, default: int) -> int:
     """A query parameter that is a whole number from 1. Invalid."""
     if name not in query:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from ngcpd.provisioning.resource import Registry
 from ngcpd.provisioning.resources import (
     admins,
+    applyrewrites,
+    balances,
     billing,
     callforwards,
     calllists,
     calls,
     contacts,
     contracts,
+    costs,
     domains,
     fax,
     faxes,
@@ -27,16 +30,20 @@ from ngcpd.provisioning.resources import (
     subscribers,
     templates,
     voicemails,
+    vouchers,
 )
 
 MODULES = (
     admins,
+    applyrewrites,
+    balances,
     billing,
     callforwards,
     calllists,
     calls,
     contacts,
     contracts,
+    costs,
     domains,
     fax,
     faxes,
@@ -53,6 +60,7 @@ MODULES = (
     subscribers,
     templates,
     voicemails,
+    vouchers,
 )
 
 

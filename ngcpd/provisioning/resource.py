@@ -135,6 +135,21 @@ class Resource:
     """Names in documents besides the secret fields that never reach the journal."""
     location: bool = False
     """The documents depend on query parameter `location_id`."""
+    parent: str = ""
+    """Three levels: the collection holds the newest object of each parent, `/api/NAME/PARENT` all of one, `/api/NAME/PARENT/ID` is the item. The
+    name of the table's column with the parent's id."""
+    parent_entity: str = ""
+    """The singular of a parent for texts."""
+    narrow: Callable[[Work], list[sa.ColumnElement[bool]]] | None = None
+    """Further conditions on what exists, which depend on the moment or the query."""
+    freshen: Callable[[Work, list[int]], None] | None = None
+    """Before objects (with `parent`: those of these parents) are read: bring them up to date. Stale when that needs a unit that writes."""
+    act: Callable[[Work, Values], Doc | None] | None = None
+    """A POST does this and makes no object: 200 with the document, 204 without one."""
+    failed: Callable[[Work, Doc, str], None] | None = None
+    """After a POST was refused and undone, in a unit of work of its own: (work, body, why)."""
+    harmless: bool = False
+    """A POST changes nothing."""
 
     upload: Upload | None = None
     """POST and PUT bodies are not plain JSON."""
@@ -171,8 +186,8 @@ class Resource:
     argument is None, or a dict that lives for a whole dry run and remembers what earlier ones would have made."""
     effects: Callable[[Work, str, int, Row | None, Values], None] | None = None
     """After the write, in its transaction: (work, create | update | delete, id, row before, values)."""
-    bulk: Callable[[Work, Mapping[str, str], str], None] | None = None
-    """A `text/csv` body, with the query parameters."""
+    bulk: Callable[[Work, Mapping[str, str], str], list[int]] | None = None
+    """A `text/csv` body, with the query parameters; the numbers of the lines that were left out."""
     schema: Callable[[Env], Doc] | None = None
     """Instead of the fields: JSON Schema of the document."""
 

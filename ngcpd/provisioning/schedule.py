@@ -60,6 +60,11 @@ def load(conn: sa.Connection, contracts: Sequence[int]) -> dict[int, list[Row]]:
     return found
 
 
+def chunks(keys: Sequence[int]) -> Iterable[Sequence[int]]:
+    """Parts of a list of keys that fit into one statement."""
+    return (keys[at : at + query.CHUNK] for at in range(0, len(keys), query.CHUNK))
+
+
 def show(work: Work, docs: list[Doc], rows: Sequence[Row], networks: bool) -> None:
     """Fill the schedule's fields."""
     at, zone, moment = now(work.conn), work.env.zone, Moment()

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ngcpd.provisioning import check, numbers, pbx
+from ngcpd.provisioning import balance, check, numbers, pbx
 from ngcpd.provisioning.check import E164
 from ngcpd.provisioning.env import Env
 from ngcpd.provisioning.errors import Plain, ProvisioningError, unique
@@ -105,16 +105,20 @@ def create_subscribers(conn: sa.Connection, env: Env, items: Sequence[NewSubscri
     """Many at once, all or none, in a number of statements that does not grow with theirs.
 
     Each gets its uuid, credentials, numbers, a voice box, and the preferences `account_id`, `ext_*`, `cc`, `ac`, `cli`, `allowed_clis`, `prepaid`,
-    `display_name`, `contract_sound_set`, a lock when `status` is locked, and the defaults of its level.
+    `display_name`, `contract_sound_set`, a lock when `status` is locked or the customer's balance is below the limit of its package, and the
+    defaults of its level.
     """
     if not items:
         return []
-    owners = customers(conn, {item.customer_id for item in items})
+    wanted = {item.customer_id for item in items}
+    balance.catch_up(conn, env, wanted)
+    owners = customers(conn, wanted)
     if any(owner.kind == "pbxaccount" for owner in owners.values()):
         if len(items) > 1:
             return [create_subscribers(conn, env, [item])[0] for item in items]  # each depends on those before it
         _limits(owners, items)
         items = [_seated(conn, env, items[0])]
+    locks = balance.underrun_locks(conn, wanted)
     served = domains(conn, {check.domain("domain", item.domain) for item in items})
     _limits(owners, items)
     profile_of = profiles(conn, {(item.profile_set_id, item.profile_id) for item in items})
@@ -146,7 +150,9 @@ def create_subscribers(conn: sa.Connection, env: Env, items: Sequence[NewSubscri
     values = [
         row
         for item, done in zip(items, result, strict=True)
-        for row in _values(conn, env, done.id, _preferences(conn, env, item, owners[item.customer_id]))
+        for row in _values(
+            conn, env, done.id, _preferences(conn, env, item, owners[item.customer_id], locks.get(item.customer_id, 0))
+        )
     ]
     conn.execute(sa.insert(preference_value), values)
     _voice_boxes(conn, env, result)
@@ -331,7 +337,8 @@ def _unused(conn: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
             raise ProvisioningError(field, f"{name} exists in this domain", "duplicate")
 
 
-def _preferences(conn: sa.Connection, env: Env, item: NewSubscriber, owner: Customer) -> dict[str, list[str]]:
+def _preferences(conn: sa.Connection, env: Env, item: NewSubscriber, owner: Customer, lock: int) -> dict[str, list[str]]:
+    """`lock`: the level that the customer's balance asks for."""
     found = {name: [value] for name, value in env.catalogue.defaults("usr")}
     found["account_id"] = [str(owner.id)]
     if item.external_id:
@@ -344,6 +351,8 @@ def _preferences(conn: sa.Connection, env: Env, item: NewSubscriber, owner: Cust
         found["contract_sound_set"] = [str(owner.sound_set)]
     if item.status == "locked":
         found["lock"] = [str(GLOBAL_LOCK)]
+    elif lock:
+        found["lock"] = [str(lock)]
     shown = check.text("display_name", item.display_name, 128, required=False)
     if shown:
         found["display_name"] = [shown]

@@ -162,7 +162,7 @@ def _contract(conn: sa.Connection, env: Env, contact_id: int, product_id: int, p
     active = details.get("status", "active") == "active"
     contract_id = insert(conn, contract, contact_id=contact_id, product_id=product_id, activated_at=at if active else None, **details, **_stamp(conn))
     insert(conn, billing_mapping, contract_id=contract_id, profile_id=profile["id"])
-    balance.write(conn, contract_id, profile, at, env.zone)
+    balance.open_account(conn, env, contract_id)
     return contract_id
 
 

@@ -41,16 +41,23 @@ def create(work: Work, resource: Resource, body: Doc) -> int:
     return key
 
 
+def act(work: Work, resource: Resource, body: Doc) -> Doc | None:
+    """What a POST to a resource without objects does; its answer, if there is one."""
+    authorise(work, resource, "POST")
+    assert resource.act is not None
+    return resource.act(work, _values(work, resource, body, None))
+
+
 def replace(work: Work, resource: Resource, key: int, body: Doc) -> Doc:
     """Store a whole document in the place of the present one; the document as it is then."""
     authorise(work, resource, "PUT")
-    return _change(work, resource, find(work, resource, key, lock=True), body)
+    return _change(work, resource, _fresh(work, resource, key), body)
 
 
 def patch(work: Work, resource: Resource, key: int, apply: Callable[[Doc], Doc]) -> Doc:
     """`apply` makes the new document of the present one, which then is stored as by `replace`."""
     authorise(work, resource, "PATCH")
-    row = find(work, resource, key, lock=True)
+    row = _fresh(work, resource, key)
     shown = documents(work, resource, [row])[0]
     # What is never shown, or not to this caller, can be replaced all the same; untouched it stays.
     blank = [f.name for f in resource.fields if f.name not in shown and not f.read_only]
@@ -128,6 +135,15 @@ def journal_json(doc: Doc) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------- inside
+def _fresh(work: Work, resource: Resource, key: int) -> Row:
+    """The row of an object that is going to change, locked and up to date."""
+    row = find(work, resource, key, lock=True)
+    if resource.freshen is None:
+        return row
+    resource.freshen(work, [key])
+    return find(work, resource, key)
+
+
 def _change(work: Work, resource: Resource, row: Row, body: Doc) -> Doc:
     values = _values(work, resource, body, row)
     try:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 from dataclasses import dataclass
 
 from argon2 import PasswordHasher
@@ -54,6 +55,11 @@ class Vault:
             raise ValueError(f"the key for SIP passwords must have {KEY_BYTES} bytes")
         self._cipher = AESGCM(key)
         self._rng = rng
+        self._marks = hmac.digest(key, b"ngcpd: marks of sealed texts", "sha256")
+
+    def mark(self, text: str, about: str) -> str:
+        """A keyed hash (64 hexadecimal digits) by which a sealed text is found again; `about` says what kind of text it is."""
+        return hmac.digest(self._marks, f"{about}\0{text}".encode(), "sha256").hex()
 
     def seal(self, text: str, about: str) -> str:
         nonce = self._rng.bytes(NONCE_BYTES)

@@ -10,24 +10,20 @@ FOREVER = datetime.datetime(9999, 12, 31, 23, 59, 59)
 UNITS = ("minute", "hour", "day", "week", "month")
 
 
-def add(start: datetime.datetime, unit: str, count: int, align: int | None = None) -> datetime.datetime:
-    """`count` >= 1 units after a local time.
+def add(start: datetime.datetime, unit: str, count: int, align: datetime.datetime | None = None) -> datetime.datetime:
+    """`count` units after a local time, a negative count before it.
 
     Months keep the day, limited to the length of the target month; a start on the last day of a month goes to the last day of the target
-    month. `align`: instead keep this distance in days from the end of the month (a creation day of 30 January has 1). ValueError for an
-    unknown unit.
+    month. `align`: instead to this date's day of the month (created 30 January: 30 January, 29 February, 30 March, 30 April), the last one if it
+    was the last. ValueError for an unknown unit.
     """
     if unit == "month":
         months = start.year * 12 + start.month - 1 + count
         year, month = divmod(months, 12)
         last = calendar.monthrange(year, month + 1)[1]
-        if align is not None:
-            day = max(1, last - align)
-        elif start.day == calendar.monthrange(start.year, start.month)[1]:
-            day = last
-        else:
-            day = min(start.day, last)
-        return start.replace(year=year, month=month + 1, day=day)
+        kept = start if align is None else align
+        is_last = kept.day == calendar.monthrange(kept.year, kept.month)[1]
+        return start.replace(year=year, month=month + 1, day=last if is_last else min(kept.day, last))
     if unit in ("minute", "hour", "day", "week"):
         return start + datetime.timedelta(**{f"{unit}s": count})
     raise ValueError(f"unknown interval unit {unit}")

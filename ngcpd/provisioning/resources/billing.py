@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections.abc import Mapping
 from decimal import Decimal
@@ -12,8 +10,25 @@ from typing import Any
 import sqlalchemy as sa
 
 from ngcpd.provisioning import lifecycle, schedule, units
+from ngcpd.provisioning.csvfile import csv_lines
 from ngcpd.provisioning.errors import Invalid, Plain
-from ngcpd.provisioning.fields import Array, Bool, Choice, Email, Enum, Field, Int, Moment, Number, Object, Ref, Regex, Text, TimeOfDay, parse_fields
+from ngcpd.provisioning.fields import (
+    Array,
+    Bool,
+    Choice,
+    Enum,
+    Field,
+    Int,
+    Moment,
+    Number,
+    Object,
+    Ref,
+    Regex,
+    Text,
+    TimeOfDay,
+    mail_list,
+    parse_fields,
+)
 from ngcpd.provisioning.query import find, visible
 from ngcpd.provisioning.resource import CHANGE, ID, Child, Doc, Filter, Link, Resource, Row, Values, Work
 from ngcpd.store import changes
@@ -27,12 +42,6 @@ LOCKS = Choice((0, 1, 2, 3, 4, 5))
 FREE = Number(6, Decimal(0))
 
 
-def _mails(name: str, value: str) -> str:
-    """Mail addresses, separated by commas."""
-    parts = [part.strip() for part in value.split(",")]
-    return ",".join(str(Email().parse(part, None)) for part in parts)  # type: ignore[arg-type]
-
-
 # --------------------------------------------------------------------------------------------------------------------- profiles
 def check_profile(work: Work, values: Values, row: Row | None) -> None:
     """Off-peak times that do not overlap; what contracts rely on does not change."""
@@ -40,15 +49,17 @@ def check_profile(work: Work, values: Values, row: Row | None) -> None:
     _specials(values.get("peaktime_special") or [])
     if row is None:
         return
-    used = work.conn.scalar(sa.select(billing_mapping.c.id).where(billing_mapping.c.profile_id == row["id"]).limit(1)) is not None
-    if used:
+    linked = sa.select(contract.c.id).join(billing_mapping, billing_mapping.c.contract_id == contract.c.id)
+    linked = linked.where(billing_mapping.c.profile_id == row["id"], contract.c.status != "terminated").limit(1)
+    if work.conn.scalar(linked) is not None:
         for name in FROZEN:
             if Decimal(values[name] or 0) != Decimal(row[name]):
                 raise Invalid([(name, values[name], f"{name} cannot be changed (contract(s) exist for this profile)")])
     if values["status"] == "terminated":
-        living = sa.select(contract.c.id).join(billing_mapping, billing_mapping.c.contract_id == contract.c.id)
-        needed = living.where(billing_mapping.c.profile_id == row["id"], contract.c.status != "terminated").limit(1)
+        needed = linked.where(sa.or_(billing_mapping.c.end_at.is_(None), billing_mapping.c.end_at >= now(work.conn)))
         packaged = sa.select(package_profile.c.id).where(package_profile.c.profile_id == row["id"]).limit(1)
+        if row["id"] == 1:
+            raise Plain("status", "The default billing profile cannot be terminated.", "refused")
         if work.conn.scalar(needed) is not None or work.conn.scalar(packaged) is not None:
             raise Plain("status", "Cannot terminate billing_profile that is still used by contracts or profile packages", "refused")
         values["terminated_at"] = now(work.conn)
@@ -92,7 +103,7 @@ def _fraud(kind: str) -> tuple[Field, ...]:
     return (
         Field(f"fraud_{kind}_limit", Int(0), nullable=True, help="Cents that may be spent, null = no limit"),
         Field(f"fraud_{kind}_lock", LOCKS, nullable=True, help="Lock level when more is spent; null or 0 = only tell"),
-        Field(f"fraud_{kind}_notify", Text(255, check=_mails), nullable=True, help="Mail addresses to tell, separated by commas"),
+        Field(f"fraud_{kind}_notify", Text(255, check=mail_list), nullable=True, help="Mail addresses to tell, separated by commas"),
     )
 
 
@@ -262,8 +273,8 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def upload_fees(work: Work, query: Mapping[str, str], text: str) -> None:
-    """Lines of fees: bad ones are left out, existing fees and the first of several lines win."""
+def upload_fees(work: Work, query: Mapping[str, str], text: str) -> list[int]:
+    """Lines of fees: bad ones are left out (their numbers), existing fees and the first of several lines win."""
     profile_id = _profile_of(work, query)
     if query.get("purge_existing", "").lower() in ("true", "1"):
         work.conn.execute(_purge(work, profile_id))
@@ -271,11 +282,12 @@ def upload_fees(work: Work, query: Mapping[str, str], text: str) -> None:
     key_columns = (billing_fee.c.source, billing_fee.c.destination, billing_fee.c.direction)
     seen = {tuple(row) for row in work.conn.execute(sa.select(*key_columns).where(*living))}
     zones: dict[tuple[str, str | None], int] = {}
-    at, rows = now(work.conn), []
+    at, rows, skipped = now(work.conn), [], []
     stamp = {"created_at": at, "modified_at": at}
-    for line in csv.reader(io.StringIO(text)):
+    for number, line in csv_lines(text):
         values = _line(work, line)
         if values is None:
+            skipped.append(number)
             continue
         key = (values["source"], values["destination"], values["direction"])
         if key in seen:
@@ -288,6 +300,7 @@ def upload_fees(work: Work, query: Mapping[str, str], text: str) -> None:
     for start in range(0, len(rows), 1000):
         work.conn.execute(sa.insert(billing_fee), rows[start : start + 1000])
     changes.note(work.conn, "billing_profile", profile_id)
+    return skipped
 
 
 def _profile_of(work: Work, query: Mapping[str, str]) -> int:

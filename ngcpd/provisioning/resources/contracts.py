@@ -13,7 +13,7 @@ from ngcpd.provisioning.resource import CHANGE, ID, Doc, Filter, Link, Resource,
 from ngcpd.provisioning.units import update_row
 from ngcpd.store import changes
 from ngcpd.store.db import insert, now
-from ngcpd.store.tables.billing import billing_profile, email_template
+from ngcpd.store.tables.billing import email_template
 from ngcpd.store.tables.packages import invoice_template
 from ngcpd.store.tables.tenancy import CONTRACT_STATES, contact, contract, product, reseller
 
@@ -80,10 +80,7 @@ def create_contract(work: Work, values: Values) -> int:
     own = {name: values[name] for name in OWN_COLUMNS if name in values}
     key = insert(conn, contract, product_id=product_id, status="pending", **own, created_at=at, modified_at=at)
     schedule.write(conn, key, values["_entries"], future=False)
-    first = schedule.in_force(schedule.load(conn, [key])[key], at)
-    if first is not None:
-        profile = conn.execute(sa.select(billing_profile).where(billing_profile.c.id == first["profile_id"])).mappings().one()
-        balance.write(conn, key, profile, at, work.env.zone)
+    balance.open_account(conn, work.env, key)
     lifecycle.set_contract_status(work, key, None, values["status"])
     return key
 
@@ -93,6 +90,9 @@ def update_contract(work: Work, row: Row, values: Values) -> None:
     key = row["id"]
     update_row(work, contract, key, {name: values[name] for name in OWN_COLUMNS if name in values})
     schedule.write(work.conn, key, values["_entries"], future=bool(values.get("_future")))
+    package_id = values.get("profile_package_id", row["profile_package_id"])
+    if package_id != row["profile_package_id"]:
+        balance.switch_package(work.conn, work.env, key, row["profile_package_id"])
     if values["_entries"]:
         lifecycle.sync_prepaid(work, [key])
     if row["external_id"] != values.get("external_id"):
@@ -100,6 +100,11 @@ def update_contract(work: Work, row: Row, values: Values) -> None:
     if row["status"] != values["status"]:
         lifecycle.set_contract_status(work, key, row["status"], values["status"])
     changes.note(work.conn, "contract", key)
+
+
+def freshen(work: Work, keys: list[int]) -> None:
+    """Balance intervals up to now: a billing profile may come into force with one."""
+    balance.catch_up(work.conn, work.env, keys)
 
 
 def show_contract(work: Work, docs: list[Doc], rows: list[Row]) -> None:
@@ -143,6 +148,7 @@ CONTRACTS = Resource(
     item=CHANGE,
     journal=True,
     check=check_contract,
+    freshen=freshen,
     create=create_contract,
     update=update_contract,
     show=show_contract,
@@ -200,6 +206,7 @@ CUSTOMERS = Resource(
     item=CHANGE,
     journal=True,
     check=check_customer,
+    freshen=freshen,
     create=create_contract,
     update=update_contract,
     show=show_customer,

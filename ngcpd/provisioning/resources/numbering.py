@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
-import io
 from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from ngcpd.provisioning import values as stored_values
+from ngcpd.provisioning.csvfile import csv_lines
 from ngcpd.provisioning.errors import Invalid
 from ngcpd.provisioning.fields import Bool, Day, Enum, Field, Ref, Regex, Text, parse_fields
 from ngcpd.provisioning.resource import ID, Doc, Filter, Link, Resource, Row, Values, Work
@@ -128,16 +127,17 @@ def _moments(start: datetime.date | None, end: datetime.date | None) -> Doc:
     }
 
 
-def upload_numbers(work: Work, query: Mapping[str, str], text: str) -> None:
-    """Lines of numbers; bad ones are left out, carriers are made on demand."""
+def upload_numbers(work: Work, query: Mapping[str, str], text: str) -> list[int]:
+    """Lines of numbers; bad ones are left out (their numbers), carriers are made on demand."""
     if query.get("purge_existing", "").lower() in ("true", "1"):
         work.conn.execute(sa.delete(lnp_number))
         work.conn.execute(sa.delete(lnp_provider))
     carriers = {row.name: row.id for row in work.conn.execute(sa.select(lnp_provider.c.name, lnp_provider.c.id))}
-    at, rows = now(work.conn), []
-    for line in csv.reader(io.StringIO(text)):
+    at, rows, skipped = now(work.conn), [], []
+    for place, line in csv_lines(text):
         found = _line(work, line)
         if found is None:
+            skipped.append(place)
             continue
         name, prefix, values = found
         if name not in carriers:
@@ -146,6 +146,7 @@ def upload_numbers(work: Work, query: Mapping[str, str], text: str) -> None:
     for start in range(0, len(rows), 1000):
         work.conn.execute(sa.insert(lnp_number), rows[start : start + 1000])
     changes.note(work.conn, "lnp", 0)
+    return skipped
 
 
 def _line(work: Work, line: list[str]) -> tuple[str, str, Doc] | None:

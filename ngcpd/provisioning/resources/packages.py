@@ -1,4 +1,4 @@
-"""Profile packages and the balances of customers (data model 3, REST API 1.11)."""
+"""Profile packages (data model 3, billing 6.1)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,10 @@ from ngcpd.provisioning import units
 from ngcpd.provisioning.errors import Invalid, Plain
 from ngcpd.provisioning.fields import Array, Choice, Enum, Field, Int, Number, Object, Ref, Text
 from ngcpd.provisioning.query import CHUNK, pattern
-from ngcpd.provisioning.resource import CHANGE, ID, READ_ONLY, Doc, Filter, Link, Resource, Row, Values, Work
-from ngcpd.provisioning.resources.contracts import CUSTOMERS
-from ngcpd.store import changes
-from ngcpd.store.db import now
-from ngcpd.store.tables.billing import billing_network, billing_profile, contract_balance
-from ngcpd.store.tables.identity import domain, subscriber
+from ngcpd.provisioning.resource import ID, Doc, Filter, Link, Resource, Row, Values, Work
+from ngcpd.store.tables.billing import billing_network, billing_profile
 from ngcpd.store.tables.packages import CARRY_OVER, START_MODES, UNITS, package_profile, profile_package, voucher
-from ngcpd.store.tables.tenancy import contact, contract
+from ngcpd.store.tables.tenancy import contract
 
 LISTS = {"initial_profiles": "initial", "underrun_profiles": "underrun", "topup_profiles": "topup"}
 INTERVAL = ("balance_interval_unit", "balance_interval_value", "balance_interval_start_mode")
@@ -33,32 +29,56 @@ ENTRY = Object(
 
 
 def check_package(work: Work, values: Values, row: Row | None) -> None:
-    """Profiles of the package's reseller that agree; the interval of a package that customers have does not change."""
+    """Profiles of the package's reseller that agree, rules that are whole; the interval of a package that customers have does not change
+    (billing 6.1)."""
     for name in LISTS:
         if name in values:
             _agree(work, name, values[name] or [], values["reseller_id"])
-    if row is None:
-        return
-    used = work.conn.scalar(sa.select(contract.c.id).where(contract.c.profile_package_id == row["id"]).limit(1)) is not None
-    if used:
-        for name in INTERVAL:
-            if values[name] != row[name]:
-                raise Invalid([(name, values[name], f"{name} cannot be changed (package is used by customers)")])
+    if all(entry.get("network_id") is not None for entry in values["initial_profiles"]):
+        raise Invalid([("initial_profiles", None, "An initial billing profile mapping with no billing network is required.")])
+    needs = (
+        ("timely_duration_unit", values.get("carry_over_mode") == "carry_over_timely"),
+        ("timely_duration_value", values.get("carry_over_mode") == "carry_over_timely"),
+        ("underrun_lock_threshold", values.get("underrun_lock_level") is not None),
+        ("underrun_profile_threshold", bool(values.get("underrun_profiles"))),
+    )
+    for name, needed in needs:
+        if needed and values.get(name) is None:
+            raise Invalid([(name, None, f"{name} field is required with the other rules of the package")])
+    if row is not None:
+        _frozen(work, values, row)
+
+
+def _frozen(work: Work, values: Values, row: Row) -> None:
+    """What customers live by stays while they have the package."""
+    having = sa.select(sa.func.count()).where(contract.c.profile_package_id == row["id"], contract.c.status != "terminated")
+    used = work.conn.scalar(having) or 0
+    for name in (*INTERVAL, "reseller_id"):
+        if used and values[name] != row[name]:
+            raise Invalid([(name, values[name], f"{name} cannot be changed (package linked to {used} contracts).")])
 
 
 def _agree(work: Work, name: str, entries: list[Doc], reseller_id: int) -> None:
     wanted = {entry["profile_id"] for entry in entries}
-    traits = (billing_profile.c.prepaid, billing_profile.c.interval_free_cash, billing_profile.c.interval_free_time)
-    rows = work.conn.execute(sa.select(billing_profile.c.id, billing_profile.c.reseller_id, *traits).where(billing_profile.c.id.in_(wanted))).all()
+    profile = billing_profile.c
+    columns = (profile.id, profile.reseller_id, profile.status, profile.prepaid, profile.interval_free_cash, profile.interval_free_time)
+    rows = work.conn.execute(sa.select(*columns).where(profile.id.in_(wanted))).all()
     for row in rows:
-        if row.reseller_id != reseller_id:
-            raise Invalid([(name, row.id, "The billing profile belongs to another reseller")])
-    if len({(bool(row.prepaid), row.interval_free_cash, row.interval_free_time) for row in rows}) > 1:
-        raise Invalid([(name, None, "billing profiles must agree in prepaid, free cash and free time")])
+        if row.reseller_id != reseller_id or row.status != "active":
+            raise Invalid([(name, row.id, "Invalid 'profile_id': the billing profile is terminated or belongs to another reseller")])
+    texts = (
+        ("prepaid", "Mixing prepaid and post-paid billing profiles is not supported"),
+        ("interval_free_cash", "Profiles are supposed to have the same interval_free_cash value"),
+        ("interval_free_time", "Profiles are supposed to have the same interval_free_time value"),
+    )
+    for trait, text in texts:
+        if len({getattr(row, trait) for row in rows}) > 1:
+            raise Invalid([(name, None, text)])
     networks = {entry["network_id"] for entry in entries if entry.get("network_id") is not None}
-    foreign = sa.select(billing_network.c.id).where(billing_network.c.id.in_(networks), billing_network.c.reseller_id != reseller_id)
+    usable = sa.and_(billing_network.c.reseller_id == reseller_id, billing_network.c.status == "active")
+    foreign = sa.select(billing_network.c.id).where(billing_network.c.id.in_(networks), sa.not_(usable))
     if networks and work.conn.scalar(foreign.limit(1)) is not None:
-        raise Invalid([(name, None, "The billing network belongs to another reseller")])
+        raise Invalid([(name, None, "Invalid 'network_id': the billing network is terminated or belongs to another reseller")])
 
 
 def create_package(work: Work, values: Values) -> int:
@@ -168,73 +188,4 @@ PACKAGES = Resource(
     },
 )
 
-
-# --------------------------------------------------------------------------------------------------------------------- balances
-def current(work: Work, keys: list[int]) -> dict[int, Row]:
-    """The balance row of the interval in force of each contract, else the last one."""
-    found: dict[int, Row] = {}
-    at = now(work.conn)
-    for start in range(0, len(keys), CHUNK):
-        inside = contract_balance.c.contract_id.in_(keys[start : start + CHUNK])
-        query = sa.select(contract_balance).where(inside, contract_balance.c.start <= at).order_by(contract_balance.c.start)
-        found |= {row["contract_id"]: row for row in work.conn.execute(query).mappings()}
-    return found
-
-
-def show_balance(work: Work, docs: list[Doc], rows: list[Row]) -> None:
-    found = current(work, [row["id"] for row in rows])
-    for doc, row in zip(docs, rows, strict=True):
-        have = found.get(row["id"])
-        for f in BALANCES.fields[1:]:
-            value = have[f.name] if have is not None else None
-            doc[f.name] = f.type.show(value if value is not None else 0, work.env.zone)
-
-
-def update_balance(work: Work, row: Row, values: Values) -> None:
-    """Cash and free time of the interval in force."""
-    have = current(work, [row["id"]]).get(row["id"])
-    if have is None:
-        raise Plain("id", "The customer has no balance interval.", "refused")
-    cash, seconds = values["cash_balance"], values["free_time_balance"]
-    changed = {"cash_balance": cash, "free_time_balance": seconds}
-    work.conn.execute(sa.update(contract_balance).where(contract_balance.c.id == have["id"]).values(**changed))
-    changes.note(work.conn, "contract", row["id"])
-
-
-def _domain_like(work: Work, text: str) -> sa.ColumnElement[bool]:
-    inside = sa.select(subscriber.c.contract_id).join(domain, domain.c.id == subscriber.c.domain_id)
-    return contract.c.id.in_(inside.where(domain.c.name.ilike(pattern(text), escape="\\"), subscriber.c.status != "terminated"))
-
-
-UNITS_OF_CURRENCY = Number(6, Decimal(-999_999), Decimal(999_999), 100)
-BALANCES = Resource(
-    name="customerbalances",
-    entity="customerbalance",
-    help="The balance of a customer in the interval in force.",
-    table=contract,
-    source=CUSTOMERS.source,
-    where=(*CUSTOMERS.where, contract.c.status != "terminated"),
-    scope=CUSTOMERS.scope,
-    fields=(
-        ID,
-        Field("cash_balance", UNITS_OF_CURRENCY, required=True, column=None, help="Money left, in currency units"),
-        Field("free_time_balance", Int(), required=True, column=None, help="Free seconds left"),
-        Field("cash_balance_interval", UNITS_OF_CURRENCY, read_only=True, column=None, help="Money spent, in currency units"),
-        Field("free_time_balance_interval", Int(), read_only=True, column=None, help="Free seconds used"),
-    ),
-    filters=(
-        Filter("reseller_id", "int", contact.c.reseller_id),
-        Filter("contact_id"),
-        Filter("status", "string", contract.c.status),
-        Filter("external_id", "like"),
-        Filter("domain", "custom", where=_domain_like),
-    ),
-    links=(Link("customers", field="id"), Link("balanceintervals", field="id")),
-    collection=READ_ONLY,
-    item=CHANGE,
-    journal=True,
-    show=show_balance,
-    update=update_balance,
-)
-
-RESOURCES = [PACKAGES, BALANCES]
+RESOURCES = [PACKAGES]

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ngcpd.provisioning import check, numbers, pbx, profiles, scope, subscribers, values
+from ngcpd.provisioning import balance, check, numbers, pbx, profiles, scope, subscribers, values
 from ngcpd.provisioning.caller import ADMIN
 from ngcpd.provisioning.check import E164
 from ngcpd.provisioning.errors import Invalid, Plain, ProvisioningError
@@ -73,6 +73,16 @@ def _ignored(work: Work, text: str) -> sa.ColumnElement[bool]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------- reading
+def freshen(work: Work, keys: list[int]) -> None:
+    """Balance intervals of their customers up to now: locks and preference `prepaid` hang on them."""
+    owners = [
+        owner
+        for at in range(0, len(keys), CHUNK)
+        for owner in work.conn.scalars(sa.select(subscriber.c.contract_id).where(subscriber.c.id.in_(keys[at : at + CHUNK])).distinct())
+    ]
+    balance.catch_up(work.conn, work.env, owners)
+
+
 def show_subscriber(work: Work, docs: list[Doc], rows: list[Row]) -> None:
     """Numbers, lock, display name, SIP password, mail address."""
     keys = [row["id"] for row in rows]
@@ -504,6 +514,7 @@ SUBSCRIBERS = Resource(
     patch=FULL_PATCH,
     journal=True,
     check=check_subscriber,
+    freshen=freshen,
     create=create_subscriber,
     create_many=create_many,
     sift=sift,

@@ -123,6 +123,23 @@ contract_balance = table(
     sa.UniqueConstraint("contract_id", "start"),
 )
 
+# A contract's own limits against fraud; where its limit is above 0 they stand for those of the billing profile.
+contract_fraud = table(
+    "contract_fraud",
+    pk(),
+    ref("contract_id", "contract", on_delete="CASCADE", index=False),
+    *(
+        column
+        for kind in ("interval", "daily")
+        for column in (
+            integer(f"fraud_{kind}_limit", null=True),
+            integer(f"fraud_{kind}_lock", null=True),
+            text(f"fraud_{kind}_notify", 255, null=True),
+        )
+    ),
+    sa.UniqueConstraint("contract_id"),
+)
+
 # `reseller_id` NULL = the platform's own, copied to each new reseller.
 email_template = table(
     "email_template",

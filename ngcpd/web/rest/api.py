@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 
 from ngcpd.provisioning.caller import READING, Caller
 from ngcpd.provisioning.env import Env
-from ngcpd.provisioning.errors import ProvisioningError
+from ngcpd.provisioning.errors import Forbidden, ProvisioningError, Stale
 from ngcpd.provisioning.resource import READ_ONLY, Resource
 from ngcpd.runtime.log import logger
 from ngcpd.store.db import Database
@@ -107,6 +107,8 @@ class Api:
             raise HttpError(404, "Path not found")
         if len(parts) == 1:
             return Answer(301, headers=(("Location", f"/api/{name}/" + (f"?{message.raw_query}" if message.raw_query else "")),))
+        if resource.parent and parts[1] and len(parts) in (2, 3):
+            return await self._nested(caller, message, resource, parts[1], parts[2] if len(parts) == 3 else "")
         if len(parts) == 2:
             return await self._resource(caller, message, resource, parts[1])
         if parts[2] == "journal" and len(parts) in (3, 4) and resource.journal:
@@ -120,14 +122,18 @@ class Api:
                 return await self._read(serve.get_journal, caller, resource, message, parts[1], parts[3])
         raise HttpError(404, "Path not found")
 
+    async def _nested(self, caller: Caller, message: Message, resource: Resource, parent: str, key: str) -> Answer:
+        """The objects of one parent, or one of them."""
+        _allow(caller, resource, message.method, on_item=True)
+        if message.method == "OPTIONS":
+            return serve.options(caller, resource, on_item=True)
+        if key:
+            return await self._read(serve.get_item, caller, resource, message, key, parent)
+        return await self._read(serve.get_collection, caller, resource, message, parent)
+
     async def _resource(self, caller: Caller, message: Message, resource: Resource, key: str) -> Answer:
-        methods, method = resource.item if key else resource.collection, message.method
-        if method not in methods:
-            raise HttpError(404, "Path not found")
-        if caller.role not in resource.roles_of(bool(key)):
-            raise HttpError(403, "Invalid user")
-        if caller.read_only and method not in READING:
-            raise HttpError(403, "Invalid HTTP method for read-only user")
+        method = message.method
+        _allow(caller, resource, method, on_item=bool(key))
         if method == "OPTIONS":
             return serve.options(caller, resource, on_item=bool(key))
         special = self._specials.get(resource.name)
@@ -137,7 +143,7 @@ class Api:
             message = await self._prepared(resource, message)
         if not key:
             if method == "POST":
-                return await self._write(serve.post, caller, resource, message)
+                return await self._post(caller, resource, message)
             return await self._read(serve.get_collection, caller, resource, message)
         if method in ("GET", "HEAD"):
             return await self._read(serve.get_item, caller, resource, message, key)
@@ -150,8 +156,34 @@ class Api:
         return replace(message, prepared=await done)
 
     async def _read(self, unit: Unit, caller: Caller, resource: Resource, message: Message, *rest: str) -> Answer:
-        done: Deferred[Answer] = self._database.read(unit, self._served, caller, resource, message, *rest)
-        return await done
+        reading: Deferred[Answer] = self._database.read(unit, self._served, caller, resource, message, *rest)
+        try:
+            return await reading
+        except Stale:
+            writing: Deferred[Answer] = self._database.run(unit, self._served, caller, resource, message, *rest)
+            return await writing
+
+    async def _post(self, caller: Caller, resource: Resource, message: Message) -> Answer:
+        if resource.failed is None:
+            return await self._write(serve.post, caller, resource, message)
+        try:
+            return await self._write(serve.post, caller, resource, message)
+        except (Forbidden, HttpError, StoreUnavailable):
+            raise
+        except ProvisioningError as error:
+            await self._tell(caller, resource, message, translate(error).message)
+            raise
+        except Exception:
+            await self._tell(caller, resource, message, "Internal error.")
+            raise
+
+    async def _tell(self, caller: Caller, resource: Resource, message: Message, why: str) -> None:
+        """Let a resource keep what it wants of a POST that failed; the answer is the refusal all the same."""
+        try:
+            done: Deferred[None] = self._database.run(serve.refused, self._served, caller, resource, message, why)
+            await done
+        except StoreUnavailable as error:
+            log.warning("a refused request could not be kept", resource=resource.name, user=caller.login, why=str(error))
 
     async def _write(self, unit: Unit, caller: Caller, resource: Resource, message: Message, *rest: str) -> Answer:
         done: Deferred[Answer] = self._database.run(unit, self._served, caller, resource, message, *rest)
@@ -190,3 +222,13 @@ class Api:
         if caller.role not in self._documents:
             self._documents[caller.role] = dump(openapi.document(self._listed(caller), self._served.env, self._version, caller.role))
         return Answer(200, self._documents[caller.role], JSON)
+
+
+def _allow(caller: Caller, resource: Resource, method: str, *, on_item: bool) -> None:
+    """HttpError unless the resource has the method here and the caller may use it."""
+    if method not in (resource.item if on_item else resource.collection):
+        raise HttpError(404, "Path not found")
+    if caller.role not in resource.roles_of(on_item):
+        raise HttpError(403, "Invalid user")
+    if caller.read_only and method not in READING:
+        raise HttpError(403, "Invalid HTTP method for read-only user")

@@ -20,6 +20,11 @@ def uri(resource: Resource | str, key: object = None) -> str:
     return f"/api/{name}/" if key is None else f"/api/{name}/{key}"
 
 
+def own_uri(resource: Resource, doc: Doc) -> str:
+    """Path of a document."""
+    return f"{uri(resource, doc['_parent'])}/{doc['id']}" if resource.parent else uri(resource, doc["id"])
+
+
 def relations(resource: Resource, doc: Doc, resources: Mapping[str, Resource], caller: Caller) -> dict[str, list[str]]:
     """Targets of each relation that exists and that the caller may use."""
     found: dict[str, list[str]] = {}
@@ -43,9 +48,9 @@ def item(resource: Resource, doc: Doc, resources: Mapping[str, Resource], caller
     """A document with its links."""
     links: Doc = {
         "curies": CURIES,
-        "collection": {"href": uri(resource)},
+        "collection": {"href": uri(resource, doc["_parent"]) if resource.parent else uri(resource)},
         "profile": {"href": PROFILE},
-        "self": {"href": uri(resource, doc["id"])},
+        "self": {"href": own_uri(resource, doc)},
     }
     for rel, targets in relations(resource, doc, resources, caller).items():
         links[f"ngcp:{rel}"] = {"href": targets[0]} if len(targets) == 1 else [{"href": t} for t in targets]

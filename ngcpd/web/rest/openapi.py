@@ -44,7 +44,11 @@ def document(resources: Iterable[Resource], env: Env, version: str, role: str = 
         if operations:
             paths[f"/api/{resource.name}/"] = operations
         operations = _item(resource) if role in resource.roles_of(True) else {}
-        if operations:
+        if resource.parent:
+            of_one = {**_collection(resource)["get"], "operationId": f"{resource.name}.of", "summary": f"List those of one {resource.parent_entity}"}
+            paths[f"/api/{resource.name}/{{parent}}"] = {"parameters": [_id("parent")], "get": of_one}
+            paths[f"/api/{resource.name}/{{parent}}/{{id}}"] = {"parameters": [_id("parent"), _id()], **operations}
+        elif operations:
             paths[f"/api/{resource.name}/{{id}}"] = {"parameters": [_id()], **operations}
         if operations and resource.journal:
             paths |= _journal(resource)
@@ -70,12 +74,14 @@ def _collection(resource: Resource) -> Schema:
             "parameters": [*_paging(resource), *(_filter(f) for f in resource.filters)],
         }
     if "POST" in resource.collection:
-        created: Schema = {"description": "Created"}
-        if not resource.nameless:
-            created["headers"] = {"Location": {"schema": {"type": "string"}}}
+        created: Schema = {"201": {"description": "Created", "headers": {"Location": {"schema": {"type": "string"}}}}}
+        if resource.nameless:
+            created = {"201": {"description": "Created"}}
+        if resource.act is not None:
+            created = {"200": {"description": "Done, with the result"}} if resource.harmless else {"204": {"description": "Done"}}
         body, parameters = _sent(resource, created=True)
         found["post"] = {
-            **_operation(resource, "create", "Create", {"201": created}),
+            **_operation(resource, "create", "Create" if resource.act is None else resource.help, created),
             "requestBody": body,
             "parameters": [
                 *parameters,
@@ -232,8 +238,8 @@ def _parameter(name: str, schema: Schema, text: str) -> Schema:
     return {"name": name, "in": "query", "required": False, "schema": schema, "description": text}
 
 
-def _id() -> Schema:
-    return {"name": "id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1, "maximum": 10**17}}
+def _id(name: str = "id") -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1, "maximum": 10**17}}
 
 
 def _error() -> Schema:

@@ -56,7 +56,8 @@ def render(resources: Iterable[Resource], env: Env, version: str) -> bytes:
 def _chapter(resource: Resource) -> str:
     uri = f"/api/{resource.name}/"
     parts = [f"<h3 id='{resource.name}'>{resource.name}</h3><p>{escape(resource.help)}</p>"]
-    parts.append(f"<p>Collection <code>{uri}</code>: {', '.join(resource.collection)}<br/>Item <code>{uri}ID</code>: ")
+    item = "PARENT/ID" if resource.parent else "ID"
+    parts.append(f"<p>Collection <code>{uri}</code>: {', '.join(resource.collection)}<br/>Item <code>{uri}{item}</code>: ")
     parts.append(f"{', '.join(resource.item) or 'none'}</p>")
     if resource.fields:
         rows = "".join(_row(f) for f in resource.fields)

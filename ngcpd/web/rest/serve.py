@@ -27,6 +27,8 @@ from ngcpd.web.rest.errors import HttpError
 from ngcpd.web.rest.message import HAL, JSON, PATCH, PROFILE, Answer, Message, dump
 
 CSV = "text/csv"
+SHOWN_LINES = 200
+"""How many numbers of bad lines an answer tells."""
 KEEP = datetime.timedelta(days=1)
 """How long an Idempotency-Key is remembered."""
 JOURNAL_ORDER = ("id", "operation", "resource_name", "resource_id", "at", "username")
@@ -41,7 +43,7 @@ class Served:
 
 
 def _work(conn: sa.Connection, served: Served, caller: Caller, resource: Resource, message: Message) -> Work:
-    work = Work(conn, served.env, caller, served.resources, asked=message.query)
+    work = Work(conn, served.env, caller, served.resources, asked=message.query, memory={} if resource.narrow is not None else None)
     text = message.query.get("location_id") if resource.location else None
     if text is None:
         return work
@@ -60,18 +62,21 @@ def parse_id(text: str) -> int:
 
 
 # ------------------------------------------------------------------------------------------------------------------- collection
-def get_collection(conn: sa.Connection, served: Served, caller: Caller, resource: Resource, message: Message) -> Answer:
+def get_collection(conn: sa.Connection, served: Served, caller: Caller, resource: Resource, message: Message, parent: str = "") -> Answer:
+    """A page; `parent` is an id for the objects of one parent."""
     work = _work(conn, served, caller, resource, message)
     query.authorise(work, resource, "GET")
     if resource.single is not None:
         return Answer(200, dump(resource.single(work)), HAL)
     asked = message.query
-    page = query.list_page(work, resource, asked)
+    owner = parse_id(parent) if parent else None
+    page = query.list_page(work, resource, asked, owner)
     if message.headers.get("accept", "").split(",")[0].split(";")[0].strip().lower() == CSV:
         return _csv(resource, page.items)
     items = [hal.item(resource, doc, served.resources, caller) for doc in page.items]
     as_object = served.env.rules.single_as_object and not resource.always_array
-    return Answer(200, dump(hal.collection(resource.name, resource.name, page, asked, items, as_object=as_object)), HAL)
+    path = resource.name if owner is None else f"{resource.name}/{owner}"
+    return Answer(200, dump(hal.collection(path, resource.name, page, asked, items, as_object=as_object)), HAL)
 
 
 def _csv(resource: Resource, docs: list[Doc]) -> Answer:
@@ -102,19 +107,31 @@ def post(conn: sa.Connection, served: Served, caller: Caller, resource: Resource
             raise HttpError(400, "The message body is not UTF-8.") from None
         if not text.strip():
             raise HttpError(400, "The request is missing a message body.")
-        resource.bulk(work, message.query, text)
-        return Answer(201)
+        skipped = resource.bulk(work, message.query, text)
+        if not skipped:
+            return Answer(201)
+        named = ", ".join(str(n) for n in skipped[:SHOWN_LINES]) + (" ..." if len(skipped) > SHOWN_LINES else "")
+        return Answer(201, headers=(("Warning", f'199 - "skipped the following line numbers: {named}"'),))
     body = bodies.document(message, resource)
     key = message.headers.get("idempotency-key", "")
-    if not key:
-        return _created(resource, units.create(work, resource, body))
+    if not key or resource.harmless:
+        return _made(work, resource, body)
     return _once(work, resource, message, key, body)
 
 
-def _created(resource: Resource, key: int) -> Answer:
-    if resource.nameless:
-        return Answer(201)
-    return Answer(201, headers=(("Location", hal.uri(resource, key)),))
+def _made(work: Work, resource: Resource, body: Doc) -> Answer:
+    """Do what a POST asks for."""
+    if resource.act is None:
+        key = units.create(work, resource, body)
+        return Answer(201) if resource.nameless else Answer(201, headers=(("Location", hal.uri(resource, key)),))
+    result = units.act(work, resource, body)
+    return Answer(204) if result is None else Answer(200, dump(result), JSON)
+
+
+def refused(conn: sa.Connection, served: Served, caller: Caller, resource: Resource, message: Message, why: str) -> None:
+    """After a POST that failed: what the resource keeps of it."""
+    assert resource.failed is not None
+    resource.failed(_work(conn, served, caller, resource, message), bodies.document(message, resource), why)
 
 
 def _once(work: Work, resource: Resource, message: Message, key: str, body: Doc) -> Answer:
@@ -137,19 +154,19 @@ def _once(work: Work, resource: Resource, message: Message, key: str, body: Doc)
         if before.body_hash != body_hash:
             raise HttpError(422, "Validation failed. field='Idempotency-Key', input='', errors='the key was used for another request'")
         return Answer(before.status, headers=(("Location", before.location),) if before.location else ())
-    answer = _created(resource, units.create(work, resource, body))
+    answer = _made(work, resource, body)
     location = dict(answer.headers).get("Location", "")
-    conn.execute(sa.update(idempotency).where(idempotency.c.key_hash == key_hash).values(location=location))
+    conn.execute(sa.update(idempotency).where(idempotency.c.key_hash == key_hash).values(status=answer.status, location=location))
     return answer
 
 
 # ------------------------------------------------------------------------------------------------------------------------- item
-def get_item(conn: sa.Connection, served: Served, caller: Caller, resource: Resource, message: Message, key: str) -> Answer:
+def get_item(conn: sa.Connection, served: Served, caller: Caller, resource: Resource, message: Message, key: str, parent: str = "") -> Answer:
     work = _work(conn, served, caller, resource, message)
     if resource.download is not None:
         query.authorise(work, resource, "GET")
         return _file(resource.download(work, query.find(work, resource, parse_id(key)), message.query))
-    doc = query.read(work, resource, parse_id(key))
+    doc = query.read(work, resource, parse_id(key), parse_id(parent) if parent else None)
     document = hal.item(resource, doc, served.resources, caller)
     return Answer(200, dump(document), HAL, hal.link_headers(resource, document))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -22,7 +23,7 @@ def set_lock(conn: sa.Connection, contract_id: int, level: int) -> None:
 def set_prepaid(conn: sa.Connection, paid: dict[int, bool]) -> None:
     """Preference `prepaid` of the living subscribers of contracts says what their billing profile in force says."""
     contracts = sorted(paid)
-    found: list[sa.Row[tuple[int, int]]] = []
+    found: list[sa.Row[Any, Any]] = []
     for at in range(0, len(contracts), CHUNK):
         part = subscriber.c.contract_id.in_(contracts[at : at + CHUNK])
         found += conn.execute(sa.select(subscriber.c.id, subscriber.c.contract_id).where(part, subscriber.c.status != "terminated")).all()

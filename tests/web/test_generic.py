@@ -44,7 +44,8 @@ def variant(resource: Resource, ids: dict[str, int], n: int) -> dict[str, Any]:
     for f in resource.fields:
         if isinstance(f.type, Ref) and f.name in body:
             body[f.name] = ids[f.type.resource]
-    unique = {name for group in resource.unique for name in group} | {"zone", "pattern", "email", "username", "callee_prefix", "destination", "name"}
+    unique = {name for group in resource.unique for name in group}
+    unique |= {"zone", "pattern", "email", "username", "callee_prefix", "destination", "name", "code"}
     for name in unique & set(body):
         declared = resource.field(name)
         if declared is not None and isinstance(declared.type, Text):

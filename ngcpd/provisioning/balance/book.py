@@ -180,7 +180,7 @@ def save(conn: sa.Connection, accounts: Iterable[Account]) -> None:
     for account in accounts:
         if not account.changed and account.lock is None:
             continue
-        new = []
+        new, opened = [], account.rows[0].id is None
         for row in account.rows:
             if row.id is None:
                 new.append(_columns(account.contract_id, row))
@@ -200,7 +200,8 @@ def save(conn: sa.Connection, accounts: Iterable[Account]) -> None:
         if account.lock is not None:
             effects.set_lock(conn, account.contract_id, account.lock)
         account.rows, account.entries, account.lock, account.changed = [account.row], [], None, False
-        changes.note(conn, "contract", account.contract_id)
+        if not opened:
+            changes.note(conn, "contract", account.contract_id)
     if paid:
         effects.set_prepaid(conn, paid)
 

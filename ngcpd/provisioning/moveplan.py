@@ -19,6 +19,7 @@ from ngcpd.store.tables import billing, identity, metadata, tenancy
 
 Condition = sa.ColumnElement[bool]
 reseller, contact, contract = tenancy.reseller, tenancy.contact, tenancy.contract
+balance = billing.contract_balance
 
 LEFT_OUT: dict[str, str] = {
     **dict.fromkeys(("acc", "acc_backup", "acc_trash", "cdr", "prepaid_costs"), "call records stay with who made the calls"),
@@ -78,9 +79,15 @@ def _kept(now: datetime.datetime) -> dict[str, Condition]:
         "domain": identity.domain.c.is_system.is_(False),
         "subscriber": sa.and_(identity.subscriber.c.status != "terminated", identity.subscriber.c.domain_id.not_in(system)),
         "billing_fee": billing.billing_fee.c.deleted_at.is_(None),
-        "contract_balance": billing.contract_balance.c.end >= now,
+        "contract_balance": sa.or_(balance.c.end >= now, _last()),
         "admin": tenancy.admin.c.is_superuser.is_(False),
     }
+
+
+def _last() -> Condition:
+    """The last balance interval of a contract. It may be over: those that follow are made when somebody looks."""
+    newer = balance.alias("newer")
+    return ~sa.exists().where(newer.c.contract_id == balance.c.contract_id, newer.c.start > balance.c.start).correlate(balance)
 
 
 @dataclass(frozen=True)

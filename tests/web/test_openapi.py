@@ -34,7 +34,7 @@ def test_the_document_is_valid_and_names_what_a_role_may_use() -> None:
         for resource in standard().values():
             for path, methods, roles in (
                 (f"/api/{resource.name}/", resource.collection, resource.roles),
-                (f"/api/{resource.name}/{{id}}", resource.item, resource.roles_of(True)),
+                (f"/api/{resource.name}/{'{parent}/' if resource.parent else ''}{{id}}", resource.item, resource.roles_of(True)),
             ):
                 wanted = {m.lower() for m in methods if m not in ("HEAD", "OPTIONS")} if role in resource.roles and role in roles else set()
                 assert set(paths.get(path, ())) - {"parameters"} == wanted, (role, path)

@@ -41,7 +41,7 @@ class Account:
     last one with a top-up (else of the first).
 
     What is new since it was loaded: `rows` (intervals added or changed, the last is `row`), `entries` (billing profiles that came into force),
-    `lock` (a level that all subscribers get), `changed` (anything at all).
+    `lock` (a level that all subscribers get), `changed` (anything at all), `news` (more than that time has passed).
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Account:
         self.entries: list[Mapped] = []
         self.lock: int | None = None
         self.changed = row.id is None
+        self.news = False
 
     # ---------------------------------------------------------------------------------------------------------------- questions
     def grant(self, at: datetime.datetime) -> Grant:
@@ -119,12 +120,12 @@ class Account:
         """Put other amounts into the interval in force (billing 4.7)."""
         before = self.row.cash
         if (before, self.row.seconds) != (cash, seconds):
-            self.row.cash, self.row.seconds, self.changed = cash, seconds, True
+            self.row.cash, self.row.seconds, self.changed, self.news = cash, seconds, True, True
             self._crossed(before, at, at, set())
 
     def switch(self, terms: Terms, at: datetime.datetime) -> None:
         """Other rules from now on; `catch_up` with the old ones comes first (billing 4.8). FutureInterval."""
-        old = self.terms
+        old, self.changed, self.news = self.terms, True, True
         self._resize(terms, at, topup=False)
         self._raised(old, at)
 
@@ -143,7 +144,7 @@ class Account:
         self.row.cash += credit
         if abs(self.row.cash) > LIMIT:
             raise TooMuch
-        self.changed = True
+        self.changed = self.news = True
         done: set[str] = set()
         self._crossed(before, at, at, done)
         self._raised(old, at, done)
@@ -232,7 +233,7 @@ class Account:
         before = self.granted(self.row)
         self.mapped += new
         self.entries += new
-        self.changed = True
+        self.changed = self.news = True
         if since <= self.row.start:
             self._regrant(before)
 

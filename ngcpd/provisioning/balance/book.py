@@ -180,7 +180,7 @@ def save(conn: sa.Connection, accounts: Iterable[Account]) -> None:
     for account in accounts:
         if not account.changed and account.lock is None:
             continue
-        new, opened = [], account.rows[0].id is None
+        new = []
         for row in account.rows:
             if row.id is None:
                 new.append(_columns(account.contract_id, row))
@@ -199,9 +199,9 @@ def save(conn: sa.Connection, accounts: Iterable[Account]) -> None:
             paid[account.contract_id] = account.grant(at).prepaid
         if account.lock is not None:
             effects.set_lock(conn, account.contract_id, account.lock)
-        account.rows, account.entries, account.lock, account.changed = [account.row], [], None, False
-        if not opened:
+        if account.news:
             changes.note(conn, "contract", account.contract_id)
+        account.rows, account.entries, account.lock, account.changed, account.news = [account.row], [], None, False, False
     if paid:
         effects.set_prepaid(conn, paid)
 

@@ -48,8 +48,8 @@ def needed(args: Args, name: str) -> str:
     return value
 
 
-def commands(daemon: Daemon, stop: Callable[[], object]) -> dict[str, Command]:
-    """Name -> function."""
+def commands(daemon: Daemon, stop: Callable[[], object], reload: Callable[[], Deferred[dict[str, Any]]] | None = None) -> dict[str, Command]:
+    """Name -> function. Without `reload` there is no such command."""
     shows = Shows(daemon)
     return {
         "status": shows.status,
@@ -65,6 +65,7 @@ def commands(daemon: Daemon, stop: Callable[[], object]) -> dict[str, Command]:
         "subscriber.list": lambda args: daemon.db.read(subscribers, text(args, "domain", required=False)),
         **writes.commands(daemon),
         **resources.commands(daemon),
+        **({"reload": lambda args: reload()} if reload is not None else {}),
     }
 
 

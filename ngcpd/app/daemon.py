@@ -14,6 +14,7 @@ from ngcpd.calls import Calls
 from ngcpd.config import Loaded
 from ngcpd.config.schema_signalling import JOURNALS
 from ngcpd.config.secrets import Secrets
+from ngcpd.config.settings import Settings
 from ngcpd.directory.directory import Directory
 from ngcpd.edge.edge import Edge
 from ngcpd.edge.own import Own
@@ -36,7 +37,7 @@ from ngcpd.store import migrations
 from ngcpd.store.acc import STREAM as ACC
 from ngcpd.store.acc import Accounting, acc_home
 from ngcpd.store.bindings import BindingHome, Bindings, RedisBindingHome, SqlBindingHome
-from ngcpd.store.changes import ChangeFeed
+from ngcpd.store.changes import ChangeFeed, purge
 from ngcpd.store.credentials import Argon, Vault
 from ngcpd.store.db import Database
 from ngcpd.store.follower import Follower
@@ -45,6 +46,8 @@ from ngcpd.store.seed import seed
 
 log = logger("app")
 PURGE = 300.0
+PURGE_CHANGES = 3600.0
+"""Seconds between two deletions of old change notices; the first one comes `PURGE` after the start."""
 
 
 class Daemon:
@@ -98,8 +101,8 @@ class Daemon:
         )
         self.own = Own(self.stack.transports, lambda name: self.directory.domain(name) is not None, tuning.names(settings, ()))
         self.answers = Answers(rng, own.sip.server_header)
-        nonces = NonceMaker(secrets.nonce_key, clock, float(settings.kamailio.proxy.nonce_expire))
-        self.auth = Authenticator(self.directory, nonces, tuning.auth(settings))
+        self.nonces = NonceMaker(secrets.nonce_key, clock, float(settings.kamailio.proxy.nonce_expire))
+        self.auth = Authenticator(self.directory, self.nonces, tuning.auth(settings))
         self.location = Location(self.bindings, clock, rng, self.node)
         self.registrar = Registrar(
             self.directory, self.auth, self.location, self.answers, clock, rng, tuning.registrar(settings), is_us=self.own.platform
@@ -116,10 +119,11 @@ class Daemon:
             self.registrar,
             self.calls,
             self.answers,
-            EdgeSettings(max_forwards=settings.kamailio.lb.max_forwards, nattest_exception_ips=settings.kamailio.lb.nattest_exception_ips),
+            edge_settings(settings),
             keepalive=self.keepalive,
         )
         self._purge: Timer | None = None
+        self._purge_notices: Timer | None = None
         self._running = False
         self.seeded = False
 
@@ -173,6 +177,7 @@ class Daemon:
         if self.loaded.settings.mediator.enabled:
             self.mediator.start()
         self._purge = self.world.clock.call_later(PURGE, self._purge_bindings)
+        self._purge_notices = self.world.clock.call_later(PURGE, self._purge_changes)
         self.stack.handler = self.edge
         self._running = True
         log.info("ready", listeners=", ".join(str(s) for s in self.listeners) or "none", roles=", ".join(sorted(self.loaded.node.roles)))
@@ -190,6 +195,13 @@ class Daemon:
     def _purge_bindings(self) -> None:
         self._purge = self.world.clock.call_later(PURGE, self._purge_bindings)
         self.bindings.purge().addErrback(lambda failure: log.debug("expired registrations not purged", why=failure.getErrorMessage()))
+
+    def _purge_changes(self) -> None:
+        """Old change notices go, in the one table of all nodes; whoever was away for longer than they are kept reads everything anew."""
+        self._purge_notices = self.world.clock.call_later(PURGE_CHANGES, self._purge_changes)
+        done = self.db.run(purge)
+        done.addCallback(lambda count: log.debug("old change notices deleted", count=count))
+        done.addErrback(lambda failure: log.debug("old change notices not deleted", why=failure.getErrorMessage()))
 
     # ------------------------------------------------------------------------------------------------------------- stop
     def stop(self) -> Deferred[None]:
@@ -211,8 +223,9 @@ class Daemon:
             await self._within(self.mediator.stop(), limit / 4)
             await self._within(DeferredList([self.acc_follower.stop(), self.bindings.stop()]), 0.5)
             await self._within(self.media.stop(), 0.5)
-        if self._purge is not None:
-            self._purge.cancel()
+        for timer in (self._purge, self._purge_notices):
+            if timer is not None:
+                timer.cancel()
         self.feed.stop()
         self.directory.stop()
         self.stack.close()
@@ -257,6 +270,10 @@ class Daemon:
 
         look()
         return done
+
+
+def edge_settings(settings: Settings) -> EdgeSettings:
+    return EdgeSettings(max_forwards=settings.kamailio.lb.max_forwards, nattest_exception_ips=settings.kamailio.lb.nattest_exception_ips)
 
 
 def rules(loaded: Loaded) -> Rules:

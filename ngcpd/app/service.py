@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.application.service import Service
@@ -14,13 +16,15 @@ from twisted.python.failure import Failure
 from ngcpd.app.commands import commands, errors
 from ngcpd.app.daemon import Daemon
 from ngcpd.app.interpreter import Collector
+from ngcpd.app.reload import Reloader, log_levels
 from ngcpd.app.world import World
+from ngcpd.cli import exit as exits
 from ngcpd.cli.exit import FAILED, StartError
-from ngcpd.config import Loaded, ensure_directory
+from ngcpd.config import Loaded, ensure_directory, load
 from ngcpd.config.secrets import load_or_create
 from ngcpd.media import ChildSpawner, Engine, Interface, MediaError
 from ngcpd.media import Settings as MediaSettings
-from ngcpd.ops.control import ControlBusy, ControlServer
+from ngcpd.ops.control import CommandError, ControlBusy, ControlServer
 from ngcpd.runtime import log as logs
 from ngcpd.runtime.real import OsDisk, ReactorClock, ReactorNet, SystemRng, ThreadExecutor
 from ngcpd.store.errors import StoreError, StoreLocked, StoreUnavailable
@@ -69,10 +73,13 @@ def start_logging(loaded: Loaded, clock: ReactorClock) -> None:
             pass  # nobody reads the log any more; the daemon serves on
 
     logs.configure(clock, loaded.node.name, write)
-    logs.set_level("*", own.level)
-    for room, level in own.rooms.items():
-        logs.logger(room)
-        logs.set_level(room, level)
+    log_levels(own.level, own.rooms.items())
+
+
+def _told(failure: Failure) -> None:
+    """What the operator is to know of a refused reload stands in the log already."""
+    if not isinstance(failure.value, CommandError):
+        log.error("reload failed", kind=type(failure.value).__name__, why=failure.getErrorMessage())
 
 
 class DaemonService(Service):
@@ -103,8 +110,9 @@ class DaemonService(Service):
             key_value=self._key_value,
         )
         self.daemon = Daemon(world, loaded, load_or_create(paths.secrets_file, rng))
-        self.control = ControlServer(paths.control_socket, commands(self.daemon, self._stop_soon), self.reactor, errors=errors())
+        self.control = ControlServer(paths.control_socket, commands(self.daemon, self._stop_soon, self._reload), self.reactor, errors=errors())
         self.web: Any = None
+        self.reloader = Reloader(self.daemon, self.disk_executor, lambda: load(loaded.directory), self._renewed)
         self.collector = Collector(self.clock, lambda: len(self.daemon.calls.calls))
         self._starting: Deferred[None] | None = None
 
@@ -121,6 +129,17 @@ class DaemonService(Service):
             raise StartError(f"HTTPS: {error}") from error
         made.bind()
         return made
+
+    def _renewed(self, loaded: Loaded) -> Callable[[], None]:
+        if self.web is None:
+            return lambda: None
+        from ngcpd.app.web import TlsError
+
+        try:
+            renewed: Callable[[], None] = self.web.renewed(loaded)
+        except TlsError as error:
+            raise ValueError(f"HTTPS: {error}") from error
+        return renewed
 
     def _media(self, interfaces: list[Interface], settings: MediaSettings) -> Engine:
         return Engine(self.clock, ChildSpawner(self.reactor, self.clock), interfaces, settings)
@@ -154,6 +173,8 @@ class DaemonService(Service):
 
     def _started(self, _: None) -> None:
         self.collector.start()
+        if not exits.at_terminal():
+            signal.signal(signal.SIGHUP, lambda *_: self.reactor.callFromThread(self._hung_up))
         ready = os.environ.get("NGCPD_READY_FD", "")
         if ready.isdigit():
             try:
@@ -177,6 +198,17 @@ class DaemonService(Service):
             text = f"{type(error).__name__}: {error}"
             log.error("start failed", kind=type(error).__name__, text=str(error), at=failure.getTraceback(elideFrameworkCode=True))
         self.options.fail(FAILED, f"cannot start: {text}")
+
+    # ----------------------------------------------------------------------------------------------------------- reload
+    def _reload(self) -> Deferred[dict[str, Any]]:
+        if not self.daemon.serving:
+            raise CommandError("the daemon does not serve yet", "unavailable")
+        return self.reloader.reload()
+
+    def _hung_up(self) -> None:
+        """SIGHUP. What came of it stands in the log."""
+        if self.daemon.serving:
+            self.reloader.reload().addErrback(_told)
 
     # ------------------------------------------------------------------------------------------------------------- stop
     def _stop_soon(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -9,6 +10,7 @@ from twisted.internet.error import CannotListenError
 
 from ngcpd import __version__
 from ngcpd.app.daemon import Daemon
+from ngcpd.config import Loaded
 from ngcpd.provisioning.registry import standard
 from ngcpd.runtime.log import logger
 from ngcpd.runtime.real import ThreadExecutor
@@ -32,6 +34,7 @@ class WebServer:
         self._reactor = reactor
         self._ports: list[Any] = []
         settings, node, world = daemon.loaded.settings, daemon.loaded.node, daemon.world
+        self._world = world
         self.addresses = [bound.address for bound in node.addresses("web_int")]
         self.port = settings.get("www_admin.http_admin.port")
         state = settings.paths.state_dir
@@ -43,7 +46,7 @@ class WebServer:
         issuer = load(self.authority[0])
         self._threads = ThreadExecutor(reactor, LOGIN_THREADS, backlog=LOGIN_BACKLOG, name="login")
         rules = daemon.env.rules
-        logins = Logins(
+        self.logins = logins = Logins(
             daemon.db, self._threads, world.clock, world.rng, daemon.env.argon, authority=issuer, show_passwords=rules.legacy_show_passwords
         )
         daemon.feed.subscribe(logins.changed)
@@ -58,6 +61,20 @@ class WebServer:
             version=__version__,
             ready=lambda: daemon.serving,
         )
+
+    def renewed(self, loaded: Loaded) -> Callable[[], None]:
+        """Read certificate and key again, also when only the files' content is new; the result puts them in force. TlsError; blocking."""
+        settings, world = loaded.settings, self._world
+        configured = settings.get("www_admin.http_admin.sslcertfile"), settings.get("www_admin.http_admin.sslcertkeyfile")
+        pair = ensure_pair(*configured, settings.paths.state_dir, "web", world.clock, world.rng, self.addresses)
+        fresh = ServerContext(*pair, authority=self.authority[0])
+        show = settings.get("api.legacy_show_passwords")
+
+        def put() -> None:
+            self._context.take(fresh)
+            self.logins.show_passwords = show
+
+        return put
 
     def bind(self) -> None:
         """Open every port. Raises OSError that names the one; what was opened before is closed again."""

@@ -49,7 +49,7 @@ class Mediator:
         self._db = db
         self._kv = kv
         self._clock = clock
-        self._interval = interval
+        self.interval = interval
         self._batch = batch
         self._period = period
         self.providers = Providers()
@@ -128,7 +128,7 @@ class Mediator:
         self._run = None
         if self._started:
             self._soon = self._again
-            self._schedule(self._wait() if self._again else self._interval)
+            self._schedule(self._wait() if self._again else self.interval)
 
     async def run(self) -> None:
         """All finished calls there are now, batch by batch. Errbacks StoreUnavailable."""

@@ -149,6 +149,17 @@ def show_pairs(result: Any, args: Args) -> str:
     return pairs(result)
 
 
+def reload(client: Client, args: Args) -> Any:
+    return client.call("reload")
+
+
+def show_reload(result: Any, args: Args) -> str:
+    lines = [f"{warning} (warning)" for warning in result["warnings"]]
+    for name, text in (("live", "in force"), ("restart", "needs a restart of the daemon"), ("unused", "without effect in this release")):
+        lines += [f"{key}: {text}" for key in result[name]]
+    return "\n".join(lines or ["nothing has changed"]) + "\n"
+
+
 def stop(client: Client, args: Args) -> Any:
     return client.call("stop")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -73,3 +74,11 @@ def stop() -> None:
         reactor().stop()
     except ReactorNotRunning:
         pass
+
+
+def at_terminal() -> bool:
+    """Is somebody at a terminal in front of the daemon?"""
+    try:
+        return os.isatty(0)
+    except OSError:
+        return False

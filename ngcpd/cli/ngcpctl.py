@@ -27,7 +27,7 @@ Group = Any
 
 
 COMMANDS = (
-    *("status", "registrations", "registration", "calls", "call", "route", "cdrs", "log", "stop", "domain", "subscriber"),
+    *("status", "registrations", "registration", "calls", "call", "route", "cdrs", "log", "reload", "stop", "domain", "subscriber"),
     *("pref", "lock", "config", "resource", "import", "export"),
 )
 
@@ -111,6 +111,7 @@ def _control(b: _Builder, group: Group) -> None:
     p = b.add(log, "set", "change the level of a room until the next start", commands.log_set, commands.show_pairs)
     p.add_argument("room", metavar="ROOM", help="room, or * for all")
     p.add_argument("level", metavar="LEVEL", choices=list(LEVELS), help=", ".join(LEVELS))
+    b.add(group, "reload", "read the configuration again; connections and calls go on", commands.reload, commands.show_reload)
     b.add(group, "stop", "stop the daemon in good order", commands.stop, commands.show_stop)
 
 

@@ -117,9 +117,10 @@ def _twistd(directory: str) -> Any:
 
 
 def _hang_up_stops() -> None:
-    """A terminal that goes away stops the daemon cleanly, like Ctrl-C."""
+    """A terminal that goes away stops the daemon cleanly, like Ctrl-C. Without a terminal SIGHUP asks for a reload, which the service takes
+    when it serves; before that it is none."""
     loop = exits.reactor()
-    signal.signal(signal.SIGHUP, lambda *_: loop.callFromThread(exits.stop))
+    signal.signal(signal.SIGHUP, (lambda *_: loop.callFromThread(exits.stop)) if exits.at_terminal() else signal.SIG_IGN)
 
 
 if __name__ == "__main__":

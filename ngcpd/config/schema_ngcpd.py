@@ -30,8 +30,8 @@ def _paths() -> Section:
 def _store(k: SectionBuilder) -> None:
     k("database.threads", Int(1, 64), 8, "R", "Threads for database work")
     k("threads", Int(1, 64), 4, "R", "Threads for slow disk work")
-    k("journal.sync_interval", Int(1, 10_000), 50, "L", "The journal reaches the disk at most so late", unit=MS)
-    k("journal.batch", Int(1, 10_000), 500, "L", "Records written to the database at once")
+    k("journal.sync_interval", Int(1, 10_000), 50, "R", "The journal reaches the disk at most so late", unit=MS)
+    k("journal.batch", Int(1, 10_000), 500, "R", "Records written to the database at once")
     k("journal.segment_size", Int(1, 4096), 16, "R", "Size of one journal file", unit="MB")
     k("directory.cache", Int(100, 10_000_000), 100_000, "R", "Subscribers kept in memory")
 
@@ -64,16 +64,16 @@ def _calls(k: SectionBuilder) -> None:
 
 
 def _media(k: SectionBuilder) -> None:
-    k("media.quarantine", Float(0, 600), 1, "L", "A released port rests so long", unit="s")
+    k("media.quarantine", Float(0, 600), 1, "R", "A released port rests so long", unit="s")
     k(
         "media.learning_window",
         Float(0, 600),
         10,
-        "L",
+        "R",
         "So long after the start a stream may take over the source address it really comes from",
         unit="s",
     )
-    k("media.batch", Int(1, 1000), 256, "L", "Port pairs that a relay process binds ahead")
+    k("media.batch", Int(1, 1000), 256, "R", "Port pairs that a relay process binds ahead")
 
 
 def _rest(k: SectionBuilder) -> None:

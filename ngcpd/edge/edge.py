@@ -86,6 +86,11 @@ class Edge:
         self._bans = bans
         self.counters: Counter[str] = Counter()
 
+    def configure(self, settings: EdgeSettings) -> None:
+        """Other settings from now on. ValueError for addresses that are none."""
+        nat = NatTest(settings.nattest_exception_ips)
+        self.settings, self._nat = settings, nat
+
     # --------------------------------------------------------------------------------------------------- stack's handler
     def accept(self, address: Address, transport: str) -> bool:
         """Before anything is parsed."""

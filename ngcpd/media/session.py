@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from twisted.internet.defer import Deferred
 
@@ -154,8 +155,7 @@ class Engine:
 
     `spawn` starts a relay process (`child.ChildSpawner`, or `local.LocalSpawner` inside this process). `interfaces`: the relay's
     addresses; the first one's name is the default when none is called "default". MediaError for settings that cannot work. The
-    time-outs and the limit of sessions in `settings` may be changed while it runs (put a new `Settings` there); they hold for what
-    happens from then on.
+    time-outs and the limit of sessions may be changed while it runs (`tune`).
     """
 
     def __init__(self, clock: Clock, spawn: Spawn, interfaces: Sequence[Interface], settings: Settings | None = None) -> None:
@@ -199,6 +199,16 @@ class Engine:
         self._next += 1
         session = self._sessions[self._next] = Session(self, self._next, call_id)
         return session
+
+    def tune(self, settings: Settings) -> None:
+        """Take over time-outs and the limit of sessions for what happens from now on; ports and the rest are those of the start."""
+        self.settings = replace(
+            self.settings,
+            max_sessions=settings.max_sessions,
+            rtp_timeout=settings.rtp_timeout,
+            rtp_timeout_onhold=settings.rtp_timeout_onhold,
+            final_timeout=settings.final_timeout,
+        )
 
     def counters(self) -> EngineCounters:
         used, free, resting = self.client.port_counts()

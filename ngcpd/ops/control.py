@@ -24,6 +24,7 @@ Commands of the daemon; times are seconds since the epoch, durations seconds, nu
 | | | with follow: a Stream of such items, the last ones first, then every new one |
 | log.levels | | {room: level} |
 | log.set | room ("*" = all), level | {room: level} of all rooms; code invalid |
+| reload | | {live: [key], restart: [key], unused: [key], warnings: [text]}; code invalid with all problems: nothing changed |
 | stop | | {stopping: true}; the daemon stops after the reply |
 | domain.list | | [{id, domain, reseller_id}] |
 | domain.add | domain | {id, domain} |

@@ -40,10 +40,10 @@ class Rules:
     journal_deflate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Env:
-    """The environment of a unit of work. `vault` holds the key of the SIP passwords, `argon` hashes login passwords, `zone` is the server's time
-    zone (balance intervals are local)."""
+    """The environment of a unit of work; one for all, of which only `rules` may be replaced (reload). `vault` holds the key of the SIP passwords,
+    `argon` hashes login passwords, `zone` is the server's time zone (balance intervals are local)."""
 
     clock: Clock
     rng: Rng

@@ -69,9 +69,15 @@ class Pipeline:
     ) -> None:
         """ValueError for wrong `early_rejects`."""
         self.directory = directory
-        self.settings = settings or RoutingSettings()
-        self._rejects = Rejects(self.settings.early_rejects)
-        self.stages = build(self._rejects, self.settings, authenticator, bindings, flows)
+        self._parts = (authenticator, bindings, flows)
+        self.configure(settings or RoutingSettings())
+
+    def configure(self, settings: RoutingSettings) -> None:
+        """Other settings for what is decided from now on; a call that waits goes on with the stages of the new table. ValueError for wrong
+        `early_rejects`."""
+        rejects = Rejects(settings.early_rejects)
+        stages = build(rejects, settings, *self._parts)
+        self.settings, self._rejects, self.stages = settings, rejects, stages
 
     def run(self, ctx: CallContext) -> Verdict | Deferred[Verdict]:
         """The verdict, at once when everything it takes is loaded. Never raises or errbacks for bad input (4xx) or a store that is away (503)."""

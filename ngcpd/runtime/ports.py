@@ -150,6 +150,10 @@ class Listener(Protocol):
     def close(self) -> None:
         """Stop accepting; accepted connections stay open."""
 
+    def renewed(self, tls: TlsServer) -> Callable[[], None]:
+        """Read another certificate for a TLS listener (blocking; OSError names the file that cannot be used). From the call of the result on
+        new connections meet it; those that are open go on."""
+
 
 @dataclass(frozen=True, slots=True)
 class TlsServer:

@@ -270,8 +270,9 @@ class Connecting(ClientFactory):
 class PortListener:
     """A listening port."""
 
-    def __init__(self, port: Any) -> None:
+    def __init__(self, port: Any, creator: _ServerContext | None = None) -> None:
         self._port = port
+        self._creator = creator
         host = port.getHost()
         self.address: Address = (host.host, host.port)
 
@@ -280,32 +281,46 @@ class PortListener:
             self._port.stopListening()
             self._port = None
 
+    def renewed(self, tls: TlsServer) -> Callable[[], None]:
+        creator, context = self._creator, server_context(tls)
+
+        def put() -> None:
+            if creator is not None:
+                creator.context = context
+
+        return put
+
 
 # ------------------------------------------------------------------------------------------------------------------- TLS
+def server_context(tls: TlsServer) -> SSL.Context:
+    """A context with one certificate, whose files are read. Blocking; OSError names the file."""
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    for path, load in ((tls.key, context.use_privatekey_file), (tls.certificate, context.use_certificate_chain_file)):
+        with open(path, "rb"):  # a missing or unreadable file is told by its own name
+            pass
+        try:
+            load(path)
+        except SSL.Error as problem:
+            raise OSError(errno.EINVAL, f"no usable PEM file: {problem}", path) from None
+    try:
+        context.check_privatekey()
+    except SSL.Error:
+        raise OSError(errno.EINVAL, "the key does not belong to the certificate", tls.key) from None
+    return context
+
+
 @implementer(interfaces.IOpenSSLServerConnectionCreator)
 class _ServerContext:
-    """TLS 1.2 or later with one certificate; the files are read once, at the start."""
+    """TLS 1.2 or later with one certificate; another context may be put in its place."""
 
     def __init__(self, tls: TlsServer) -> None:
-        context = SSL.Context(SSL.TLS_METHOD)
-        context.set_min_proto_version(SSL.TLS1_2_VERSION)
-        context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
-        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        for path, load in ((tls.key, context.use_privatekey_file), (tls.certificate, context.use_certificate_chain_file)):
-            with open(path, "rb"):  # a missing or unreadable file is told by its own name
-                pass
-            try:
-                load(path)
-            except SSL.Error as problem:
-                raise OSError(errno.EINVAL, f"no usable PEM file: {problem}", path) from None
-        try:
-            context.check_privatekey()
-        except SSL.Error:
-            raise OSError(errno.EINVAL, "the key does not belong to the certificate", tls.key) from None
-        self._context = context
+        self.context = server_context(tls)
 
     def serverConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
-        return SSL.Connection(self._context, None)
+        return SSL.Connection(self.context, None)
 
 
 @implementer(interfaces.IOpenSSLClientConnectionCreator)
@@ -339,8 +354,9 @@ class ReactorNet:
 
     def listen(self, address: Address, accept: Callable[[], StreamHandler], tls: TlsServer | None = None) -> PortListener:
         factory: Any = Accepting(self, accept, tls is not None)
+        creator: Any = None
         if tls is not None:
-            creator: Any = _ServerContext(tls)
+            creator = _ServerContext(tls)
             factory = TLSMemoryBIOFactory(creator, False, factory, self.reactor)
             factory.noisy = False
         sock = bound(socket.SOCK_STREAM, address)
@@ -351,7 +367,7 @@ class ReactorNet:
             raise OSError(problem.errno, problem.strerror, f"{address[0]}:{address[1]}") from None
         finally:
             sock.close()
-        return PortListener(port)
+        return PortListener(port, creator)
 
     def connect(self, address: Address, handler: StreamHandler, tls: TlsClient | None = None, timeout: float = 10.0, bind: str | None = None) -> None:
         factory: Any = Connecting(self, handler, tls is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ngcpd.runtime.ports import Address, StreamHandler
+from ngcpd.runtime.ports import Address, StreamHandler, TlsServer
 
 if TYPE_CHECKING:
     from ngcpd.runtime.simnet import SimNet
@@ -25,6 +25,10 @@ class SimListener:
     def close(self) -> None:
         if self.net.listeners.get(self.address) is self:
             del self.net.listeners[self.address]
+
+    def renewed(self, tls: TlsServer) -> Callable[[], None]:
+        """There are no certificates in the simulation."""
+        return lambda: None
 
 
 class SimStream:

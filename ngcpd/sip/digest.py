@@ -70,7 +70,7 @@ class NonceMaker:
     def __init__(self, key: bytes, clock: Clock, lifetime: float = 300.0) -> None:
         self._key = key[: hashlib.blake2b.MAX_KEY_SIZE]
         self._clock = clock
-        self._lifetime = lifetime
+        self.lifetime = lifetime
         self._count = 0
 
     def make(self, realm: str) -> str:
@@ -84,7 +84,7 @@ class NonceMaker:
         if len(nonce) != 48 or not nonce.isascii() or not hmac.compare_digest(self._seal(nonce[:16], realm), nonce[16:]):
             return BAD
         age = self._clock.time() - int(nonce[:12], 16) / 1000
-        return FRESH if -self._lifetime < age <= self._lifetime else STALE
+        return FRESH if -self.lifetime < age <= self.lifetime else STALE
 
     def _seal(self, stamp: str, realm: str) -> str:
         return hashlib.blake2b(f"{stamp} {realm}".encode("utf-8", "replace"), digest_size=16, key=self._key, person=b"sip nonce").hexdigest()

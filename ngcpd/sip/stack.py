@@ -36,8 +36,7 @@ log = logger("sip")
 
 
 class Stack:
-    """`transports`, `endpoint`, `wheel`, `handler`; limits and timers are fixed at construction. `websockets`: what is taken as a WebSocket
-    on TCP and TLS sockets; None = nothing."""
+    """`transports`, `endpoint`, `wheel`, `handler`. `websockets`: what is taken as a WebSocket on TCP and TLS sockets; None = nothing."""
 
     def __init__(
         self,
@@ -120,6 +119,11 @@ class Stack:
         if not isinstance(error, ParseError) or error.request is None:
             return False
         return self.reply_stateless(error.request, flow, error.code, error.reason)
+
+    def tune(self, timers: Timers, limits: Limits) -> None:
+        """Other timers and limits for what begins from now on; timers that run keep their end."""
+        self.timers = self._layer.timers = timers
+        self.limits = self._layer.limits = self.transports.limits = limits
 
     def counters(self) -> dict[str, int]:
         """What there is now (zero when nothing goes on: transactions by kind, flows, timers, DNS questions) and counts since the start."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+from collections.abc import Callable
 
 from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Address, Clock, Net, TlsServer
@@ -96,6 +97,16 @@ class Transports:
             if name in (sock.label, sock.name):
                 return sock
         return None
+
+    def renewed(self, tls: TlsServer) -> Callable[[], None]:
+        """Other certificate files for all TLS sockets: read here (blocking; OSError), in force when the result is called."""
+        puts = [sock.listener.renewed(tls) for sock in self.sockets if sock.transport == "tls" and sock.listener is not None]
+
+        def put() -> None:
+            for each in puts:
+                each()
+
+        return put
 
     def families(self, transport: str) -> set[int]:
         """The address families (4, 6) we have unlabelled sockets for."""

@@ -102,7 +102,7 @@ class Logins:
         self._clock = clock
         self._argon = argon
         self._authority = authority
-        self._show = show_passwords
+        self.show_passwords = show_passwords
         self._key = rng.bytes(32)
         self._generation = 0
         self._accounts: OrderedDict[str, tuple[float, Account]] = OrderedDict()
@@ -168,7 +168,7 @@ class Logins:
         if known is not None and now - known[0] < REMEMBER:
             return known[1]
         generation = self._generation
-        account = await self._database.read(load, text, self._show)
+        account = await self._database.read(load, text, self.show_passwords)
         if account is not None and generation == self._generation:  # else what was read may be older than the change
             self._accounts[key] = (now, account)
             while len(self._accounts) > MOST:

@@ -91,8 +91,15 @@ class ServerContext:
     one gets an answer in HTTP. TlsError when certificate and key do not work."""
 
     def __init__(self, certificate: str, key: str, authority: str | None = None) -> None:
-        self._options = CertificateOptions(insecurelyLowerMinimumTo=TLSVersion.TLSv1_2)
-        context = self._options.getContext()
+        self.context = self._made(certificate, key, authority)
+
+    def take(self, other: ServerContext) -> None:
+        """New connections meet the certificate of another one; those that are open go on."""
+        self.context = other.context
+
+    def _made(self, certificate: str, key: str, authority: str | None) -> Any:
+        options = CertificateOptions(insecurelyLowerMinimumTo=TLSVersion.TLSv1_2)
+        context = options.getContext()
         try:
             context.use_certificate_chain_file(certificate)
             context.use_privatekey_file(key)
@@ -105,7 +112,7 @@ class ServerContext:
             context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
             load(authority)
             context.load_client_ca(authority.encode())
-        self.context = context
+        return context
 
     def getContext(self) -> Any:
         return self.context

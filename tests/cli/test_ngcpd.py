@@ -127,13 +127,14 @@ def test_an_unexpected_failure_is_told_without_a_traceback(room: Room) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- a running one
-def start(room: Room, mode: str = "") -> subprocess.Popen[str]:
+def start(room: Room, mode: str = "", stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     child = subprocess.Popen(
         [sys.executable, "-m", "tests.cli.fakedaemon", "--config-dir", str(room.path)],
         cwd=TOP,
         env=environ(NGCPD_FAKE=mode),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        stdin=stdin,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
@@ -144,7 +145,9 @@ def start(room: Room, mode: str = "") -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_stop_it_cleanly(room: Room, number: signal.Signals) -> None:
-    child = start(room, "event")
+    terminal, inside = os.openpty()  # that it hangs up stops the daemon only if somebody sits in front of it
+    child = start(room, "event", inside)
+    os.close(inside)
     assert child.stdout is not None
     assert child.stdout.readline() == "started self reactor=AsyncioSelectorReactor umask=077 files=all\n"
     # the reactor runs, and so the handlers are there, when the first event has come
@@ -152,9 +155,22 @@ def test_signals_stop_it_cleanly(room: Room, number: signal.Signals) -> None:
     child.send_signal(number)
     child.send_signal(number)
     out, err = child.communicate(timeout=10)
+    os.close(terminal)
     assert (child.returncode, out) == (0, "stopped\n")
     (line,) = err.splitlines()
     assert 'error twisted "unhandled failure"' in line and "kind=ZeroDivisionError" in line and "fakedaemon.py:" in line
+
+
+def test_hanging_up_without_a_terminal_does_not_stop_it(room: Room) -> None:
+    """SIGHUP of a service manager asks for a reload; before the daemon serves there is nothing to reload."""
+    child = start(room, "event")
+    assert child.stdout is not None
+    assert child.stdout.readline().startswith("started")
+    assert child.stdout.readline() == "still here\n"
+    child.send_signal(signal.SIGHUP)
+    child.send_signal(signal.SIGTERM)
+    out, _ = child.communicate(timeout=10)
+    assert (child.returncode, out) == (0, "stopped\n")
 
 
 def test_the_limit_of_open_files_is_raised(room: Room) -> None:

@@ -40,7 +40,7 @@ def stopped(tmp_path: Path) -> Iterator[DaemonProcess]:
     made.kill()
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "SIGHUP", "command"])
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "command"])
 def test_stop_with_a_running_call(stopped: DaemonProcess, tmp_path: Path, how: str) -> None:
     """BYE to both, the CDR is written, exit status 0 within 5 s, and what is restarted knows the phones."""
     daemon = stopped

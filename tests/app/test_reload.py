@@ -150,7 +150,9 @@ def test_what_is_live_is_declared_and_used() -> None:
         names = [key for key in SCHEMA.keys if reloading.fnmatchcase(key, pattern)]
         assert names and all(is_used(key) for key in names), pattern
         assert {SCHEMA.keys[key].reload for key in names} <= {"L", "B"}, pattern
-    waiting = {key for key in IN_USE if key in SCHEMA.keys and SCHEMA.keys[key].reload == "L" and not is_live(key)}
+    mine = tuple(f"{name}." for name in ("kamailio", "rtpproxy", "sems", "ngcpd", "www_admin", "ossbss", "api", "mediator"))
+    declared = {key for key in IN_USE if key in SCHEMA.keys and SCHEMA.keys[key].reload == "L" and key.startswith(mine)}
+    waiting = {key for key in declared if not is_live(key)}
     assert waiting == WAITING, "a setting said to be in force after a reload has to be taken over, or to be listed here"
 
 

@@ -496,4 +496,4 @@ def test_the_command_table_is_what_the_client_sends() -> None:
     told = set(re.findall(r"^\| ([a-z]+(?:\.[a-z]+)?) \|", control.__doc__ or "", re.MULTILINE)) - {"cmd"}
     source = "".join((Path(control.__file__).parents[1] / "cli" / name).read_text() for name in ("commands.py", "resources.py"))
     sent = set(re.findall(r'client\.call\("([a-z.]+)"', source))
-    assert sent == told and len(sent) == 27
+    assert sent == told and len(sent) == 28

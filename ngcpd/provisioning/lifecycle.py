@@ -13,6 +13,7 @@ from ngcpd.provisioning.resource import Work
 from ngcpd.provisioning.tenancy import delete_domain
 from ngcpd.store import changes
 from ngcpd.store.db import now
+from ngcpd.store.tables.devices import device
 from ngcpd.store.tables.identity import domain, subscriber
 from ngcpd.store.tables.preferences import preference_value
 from ngcpd.store.tables.tenancy import admin, contact, contract, reseller
@@ -34,6 +35,8 @@ def set_contract_status(work: Work, contract_id: int, before: str | None, after:
     if before == after or after == "pending":
         return
     _subscribers(work, contract_id, after)
+    if after == "terminated":
+        work.conn.execute(sa.delete(device).where(device.c.contract_id == contract_id))
     owned = work.conn.execute(sa.select(reseller.c.id, reseller.c.status).where(reseller.c.contract_id == contract_id)).one_or_none()
     if owned is not None and owned.status != after:
         _reseller(work, owned.id, after)

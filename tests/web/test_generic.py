@@ -13,6 +13,7 @@ import pytest_twisted
 from ngcpd.provisioning.fields import Ref, Text
 from ngcpd.provisioning.registry import standard
 from ngcpd.provisioning.resource import Resource
+from tests.web import forms
 from tests.web.harness import Client, Reply, Web
 
 ensure = pytest_twisted.ensureDeferred
@@ -35,6 +36,17 @@ async def world(web: Web, root: Client) -> dict[str, int]:
     for name in ("peeringgroups", "rewriterulesets", "ncoslevels", "lnpcarriers", "billingzones", "subscriberprofilesets", "profilepackages"):
         if name in REGISTRY:
             ids[name] = (await root.post(f"/api/{name}/", variant(REGISTRY[name], ids, 99))).id
+    assert (await root.patch("/api/resellers/1", [{"op": "replace", "path": "/enable_rtc", "value": True}])).status == 204
+    ids["pbx customer"] = await web.customer(root, type="pbxaccount")
+    number = {"cc": "43", "ac": "1", "sn": "9002"}
+    ids["pbx pilot"] = await web.subscriber(root, ids["pbx customer"], "voice.brook.example", "pilot", is_pbx_pilot=True, primary_number=number)
+    models = REGISTRY["pbxdevicemodels"]
+    picture = (b"\x89PNG\r\n\x1a\n", "front.png", "image/png")
+    ids[models.name] = (await forms.send(root, "/api/pbxdevicemodels/", forms.form(dict(models.example), front_image=picture))).id
+    query = f"device_id={ids[models.name]}&version=1"
+    ids["pbxdeviceconfigs"] = (await root.raw("POST", f"/api/pbxdeviceconfigs/?{query}", b"<x/>", Content_Type="text/xml")).id
+    profile = {"config_id": ids["pbxdeviceconfigs"], "name": "of the world"}
+    ids["pbxdeviceprofiles"] = (await root.post("/api/pbxdeviceprofiles/", profile)).id
     return ids
 
 
@@ -54,6 +66,11 @@ def variant(resource: Resource, ids: dict[str, int], n: int) -> dict[str, Any]:
         body["contract_id"] = ids[f"reseller-contract-{n}"]
     if resource.name == "subscribers":
         body["primary_number"] = {"cc": "43", "ac": "7700", "sn": f"41{n:03d}"}
+    if resource.name == "pbxdevices":
+        body |= {"customer_id": ids["pbx customer"], "identifier": f"0015650000{n:02x}"}
+        body["lines"][0]["subscriber_id"] = ids["pbx pilot"]
+    if resource.name == "interceptions":
+        body["number"] = "4319001"
     if resource.name == "reminders":
         body["subscriber_id"] = ids[f"subscriber-{n}"]
     if resource.name == "ncoslnpcarriers":
@@ -348,6 +365,7 @@ async def test_views_of_a_subscriber_come_back_as_they_were_sent(web: Web) -> No
         if twice != sample:
             assert (await root.put(item, twice)).status == 422, name
         assert (await root.put(f"/api/{name}/999999", sample)).status == 404
-    assert (await root.doc("/api/speeddials/?nonempty=false"))["total_count"] == 0
+    empty = await root.doc("/api/speeddials/?nonempty=false")
+    assert empty["total_count"] == 1 and empty["_embedded"]["ngcp:speeddials"]["id"] == ids["pbx pilot"]
     assert (await root.put(f"/api/voicemailsettings/{ids['subscribers']}", {"pin": "12"})).status == 422
     assert (await root.put(f"/api/voicemailsettings/{ids['subscribers']}", {"pin": "1234", "delete": True, "attach": False})).status == 422

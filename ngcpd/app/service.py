@@ -113,6 +113,7 @@ class DaemonService(Service):
         self.control = ControlServer(paths.control_socket, commands(self.daemon, self._stop_soon, self._reload), self.reactor, errors=errors())
         self.web: Any = None
         self.reloader = Reloader(self.daemon, self.disk_executor, lambda: load(loaded.directory), self._renewed)
+        self.mail: Any = None
         self.collector = Collector(self.clock, lambda: len(self.daemon.calls.calls))
         self._starting: Deferred[None] | None = None
 
@@ -140,6 +141,16 @@ class DaemonService(Service):
         except TlsError as error:
             raise ValueError(f"HTTPS: {error}") from error
         return renewed
+
+    def _mail(self) -> Any:
+        """What sends mails, on nodes that do. Imported here for the same reason."""
+        if not self.loaded.node.has_role("mgmt"):
+            return None
+        from ngcpd.app.mail import mailer
+
+        made = mailer(self.reactor, self.daemon)
+        made.start()
+        return made
 
     def _media(self, interfaces: list[Interface], settings: MediaSettings) -> Engine:
         return Engine(self.clock, ChildSpawner(self.reactor, self.clock), interfaces, settings)
@@ -175,6 +186,7 @@ class DaemonService(Service):
         self.collector.start()
         if not exits.at_terminal():
             signal.signal(signal.SIGHUP, lambda *_: self.reactor.callFromThread(self._hung_up))
+        self.mail = self._mail()
         ready = os.environ.get("NGCPD_READY_FD", "")
         if ready.isdigit():
             try:
@@ -223,6 +235,8 @@ class DaemonService(Service):
         await self.control.stop()
         if self.web is not None:
             await self.web.stop()
+        if self.mail is not None:
+            await self.mail.stop()
         await self.daemon.stop()
         await self.executor.stop(1.0)
         await self.disk_executor.stop(1.0)

@@ -270,7 +270,10 @@ def _small() -> list[Section]:
     kept = List(Enum(("create", "update", "delete")))
     for name in JOURNALS:
         journal(name, kept, ["create", "update", "delete"], "L", f"Operations on {name} that are kept")
-    return [qos.done(), apps.done(), api.done(), journal.done()]
+    mail = SectionBuilder("email", "Mails that the platform sends")
+    mail("smtp_host", HOST, "127.0.0.1", "R", "Mail server that takes them without login")
+    mail("smtp_port", PORT, 25, "R", "Its port")
+    return [qos.done(), apps.done(), api.done(), journal.done(), mail.done()]
 
 
 def sections() -> list[Section]:

@@ -17,7 +17,8 @@ class Rules:
 
     `profile_sets_reseller_edit`: resellers may change subscriber profiles. `legacy_show_passwords`: show passwords without the right, as older
     products did. `single_as_object`: a collection of one shows an object and not an array. `max_rows`: the longest page, 0 = any. `journal`:
-    which operations on a resource are kept in the journal, where it is not all of them; `journal_deflate`: its documents are kept compressed.
+    which operations on a resource are kept in the journal, where it is not all of them; `journal_deflate`: its documents are kept
+    compressed. `adminmail`: sender of the platform's own mails.
     `faxserver`: faxes can be sent.
     """
 
@@ -38,6 +39,7 @@ class Rules:
     max_rows: int = 0
     journal: Mapping[str, frozenset[str]] = field(default_factory=dict)
     journal_deflate: bool = False
+    adminmail: str = "adjust@example.org"
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from ngcpd.provisioning.check import E164
 from ngcpd.provisioning.env import Env
 from ngcpd.provisioning.errors import Plain, ProvisioningError, unique
 from ngcpd.provisioning.scope import Customer, customers, domains, events, profiles, taken
+from ngcpd.provisioning.welcome import greet
 from ngcpd.store import changes
 from ngcpd.store.credentials import digest_hashes, random_password
 from ngcpd.store.db import insert, now
@@ -162,6 +163,7 @@ def create_subscribers(conn: sa.Connection, env: Env, items: Sequence[NewSubscri
     for item, done in zip(items, result, strict=True):
         if owners[item.customer_id].kind == "pbxaccount":
             _join(conn, env, item, done.id, owners[item.customer_id].reseller_id)
+    greet(conn, env, ((item.customer_id, f"{done.username}@{done.domain}", item.email) for item, done in zip(items, result, strict=True)))
     return result
 
 

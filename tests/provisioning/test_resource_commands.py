@@ -11,6 +11,7 @@ import pytest
 from ngcpd.app.resources import commands
 from ngcpd.cli import ngcpctl, resources
 from ngcpd.ops.control import CommandError
+from ngcpd.provisioning import NewSubscriber, ProvisioningError, create_domain, create_subscriber
 from tests.provisioning.conftest import World
 
 
@@ -50,6 +51,27 @@ def test_life_of_an_object(world: World) -> None:
     assert "deleted" in run(client, "systemcontacts", "delete", contact)
     assert "billingprofiles" in run(client, "resource", "names", "list")
     assert "clir" in str(client.call("resource.list", {"resource": "subscriberpreferencedefs"}))
+
+
+def test_money(world: World) -> None:
+    """What a POST does without making an object, what has parents, and what is kept of a refusal."""
+    client = Client(world)
+    customer = world.customer()
+    world.do(create_domain, name="example.org")
+    who = world.do(create_subscriber, NewSubscriber(customer_id=customer, domain="example.org", username="ada", password="secret1")).id
+    assert "done" in run(client, "topupcash", "create", f"subscriber_id={who}", "amount=250", "request_token=t1")
+    assert "2.5" in run(client, "customerbalances", "show", str(customer))
+    with pytest.raises(ProvisioningError, match="already used or expired"):
+        run(client, "topupvouchers", "create", f"subscriber_id={who}", "code=none", "request_token=t2")
+    listed = client.call("resource.list", {"resource": "topuplogs", "query": {}})["items"]
+    told = [(entry["outcome"], entry["request_token"], entry["username"]) for entry in listed]
+    assert told == [("ok", "t1", "operator"), ("failed", "t2", "operator")]
+    assert "43123" in run(client, "applyrewrites", "create", f"subscriber_id={who}", "number=43123", "direction=callee_in")
+    world.clock.advance(92 * 86400)
+    listed = client.call("resource.list", {"resource": "balanceintervals", "query": {"contract_id": str(customer)}})
+    assert listed["total"] == 4 and "2.5" in run(client, "balanceintervals", "list", f"contract_id={customer}")
+    assert client.call("resource.show", {"resource": "balanceintervals", "id": listed["items"][3]["id"]})["is_actual"] is True
+    assert client.call("resource.list", {"resource": "balanceintervals", "query": {}})["total"] == 2
 
 
 def test_what_is_refused(world: World) -> None:

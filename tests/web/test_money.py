@@ -465,6 +465,63 @@ async def test_customer_with_a_package(web: Web) -> None:
     assert (await root.doc(item))["profile_package_id"] is None and await cash(root, customer) == 50
 
 
+@ensure
+async def test_profiles_that_customers_have(web: Web) -> None:
+    """What contracts rely on is frozen; prepaid and postpaid are told to every subscriber."""
+    root = web.client()
+    profile = {"reseller_id": 1, "handle": "g", "name": "g", "interval_free_cash": 100}
+    profile_id = (await root.post("/api/billingprofiles/", profile)).id
+    item = f"/api/billingprofiles/{profile_id}"
+    doc = await root.doc(item)
+    assert (await root.put(item, {**doc, "interval_free_cash": 200})).status == 204, "nobody has it yet"
+    customer, ada = await setting(web, root, profile=profile_id)
+    other, _ = await setting(web, root)
+    for name in ("interval_charge", "interval_free_time", "interval_free_cash"):
+        answer = await root.put(item, {**doc, "interval_free_cash": 200, name: 7})
+        assert answer.status == 422 and f"field='{name}'" in answer.json()["message"]
+
+    def paid() -> set[int]:
+        return {row[0] for row in web.rows(sa.text("SELECT owner_id FROM preference_value WHERE level = 'usr' AND attribute = 'prepaid'"))}
+
+    web.notices()
+    assert (await root.put(item, {**doc, "interval_free_cash": 200, "prepaid": True})).status == 204
+    assert paid() == {ada} and ("preference:usr", str(ada)) in web.notices()
+    late = await web.subscriber(root, customer, "voice.brook.example", "late")
+    assert paid() == {ada, late}
+    assert (await root.put(item, {**doc, "interval_free_cash": 200, "prepaid": False})).status == 204
+    assert paid() == set()
+    ended = [{"op": "replace", "path": "/status", "value": "terminated"}]
+    assert (await root.patch(item, ended)).status == 422 and (await root.patch("/api/billingprofiles/1", ended)).status == 422
+    for key in (customer, other):
+        assert (await root.patch(f"/api/customers/{key}", ended)).status == 204
+    assert (await root.patch(item, [{"op": "replace", "path": "/interval_free_cash", "value": 300}])).status == 204, "nobody who lives has it"
+    assert (await root.patch(item, ended)).status == 204 and (await root.get(item)).status == 404
+    credit = {"billing_profile_id": 1, "billing_zone_zone": "bonus", "destination": "^99", "direction": "in", "onpeak_init_rate": -0.02}
+    made = (await root.post("/api/billingfees/", credit)).id
+    assert (await root.doc(f"/api/billingfees/{made}"))["onpeak_init_rate"] == -0.02
+
+
+@ensure
+async def test_fee_upload_tells_what_it_left_out(web: Web) -> None:
+    root = web.client()
+    _, other = await web.reseller("other")
+    path = "/api/billingfees/?billing_profile_id=1"
+    good = ".,^43{},out,AT,all,0.02,60,0.02,1,0.01,60,0.01,1,1\n"
+    text = good.format(1) + "bad\n" + good.format(2) + ".,(,out,A,B,1,1,1,1,1,1,1,1,0\n" + good.format(3)
+    sent = await root.raw("POST", path, text.encode(), Content_Type="text/csv")
+    assert (sent.status, sent.body) == (201, b"") and "location" not in sent.headers
+    assert sent.headers["warning"] == '199 - "skipped the following line numbers: 2, 4"'
+    before = (await root.doc(f"{path}&rows=1"))["total_count"]
+    again = await root.raw("POST", path, text.encode(), Content_Type="text/csv")
+    assert again.status == 201 and (await root.doc(f"{path}&rows=1"))["total_count"] == before, "the same file again changes nothing"
+    purged = await root.raw("POST", f"{path}&purge_existing=true", good.format(9).encode(), Content_Type="text/csv")
+    assert purged.status == 201 and "warning" not in purged.headers and (await root.doc(f"{path}&rows=1"))["total_count"] == 1
+    for who, bad in ((root, "/api/billingfees/"), (root, "/api/billingfees/?billing_profile_id=999"), (other, path)):
+        refused = await who.raw("POST", f"{bad}{'&' if '?' in bad else '?'}purge_existing=true", good.format(5).encode(), Content_Type="text/csv")
+        assert refused.status == 422, bad
+    assert (await root.doc(f"{path}&rows=1"))["total_count"] == 1
+
+
 # ---------------------------------------------------------------------------------------------------------------------- intervals
 @ensure
 async def test_balance_intervals(web: Web) -> None:

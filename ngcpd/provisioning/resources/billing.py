@@ -40,6 +40,7 @@ from ngcpd.store.tables.tenancy import contract
 FROZEN = ("interval_charge", "interval_free_time", "interval_free_cash")
 LOCKS = Choice((0, 1, 2, 3, 4, 5))
 FREE = Number(6, Decimal(0))
+RATE = Number(14, Decimal(-999_999), Decimal(999_999))
 
 
 # --------------------------------------------------------------------------------------------------------------------- profiles
@@ -334,7 +335,7 @@ def _line(work: Work, line: list[str]) -> Doc | None:
 
 def _rates(peak: str, part: str) -> tuple[Field, Field]:
     return (
-        Field(f"{peak}_{part}_rate", Number(14, Decimal(0), Decimal(999_999)), default=Decimal(0), help="Cents per second"),
+        Field(f"{peak}_{part}_rate", RATE, default=Decimal(0), help="Cents per second; negative is a credit"),
         Field(f"{peak}_{part}_interval", Int(1), default=60, help="Seconds per unit"),
     )
 

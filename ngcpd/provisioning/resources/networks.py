@@ -14,6 +14,7 @@ from ngcpd.provisioning.resource import CHANGE, FULL_PATCH, ID, Child, Doc, Filt
 from ngcpd.provisioning.resources.contracts import JOINED
 from ngcpd.store.tables.billing import billing_mapping, billing_network, billing_network_block
 from ngcpd.store.tables.identity import customer_location, customer_location_block
+from ngcpd.store.tables.packages import package_profile
 from ngcpd.store.tables.preferences import preference_value
 from ngcpd.store.tables.tenancy import contact, contract
 
@@ -59,6 +60,8 @@ def check_network(work: Work, values: Values, row: Row | None) -> None:
         living = sa.select(contract.c.id).join(billing_mapping, billing_mapping.c.contract_id == contract.c.id)
         if work.conn.scalar(living.where(billing_mapping.c.network_id == row["id"], contract.c.status != "terminated").limit(1)) is not None:
             raise Plain("status", "Cannot terminate billing_network that is still used by contracts", "refused")
+        if work.conn.scalar(sa.select(package_profile.c.id).where(package_profile.c.network_id == row["id"]).limit(1)) is not None:
+            raise Plain("status", "Cannot terminate billing_network that is still used by profile packages", "refused")
 
 
 def _contains(table: sa.Table, blocks: sa.Table, parent: str) -> Filter:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.integration.honoured import ByRest, ByStore, honours
 from tests.integration.sipp import Phones
 from tests.servers.daemon import DOMAIN, DaemonProcess, Refused, free_network, running, until
 from tests.servers.mariadb import MariaDb
 from tests.servers.redis import Redis
+from tests.web.test_daemon import Rest
 
 CALLER, CALLEE = 1002, 1003
 PHONES = (1062, 1063)
@@ -117,6 +120,49 @@ def test_two_nodes_without_redis(nodes: tuple[DaemonProcess, DaemonProcess], red
         phones.close()
         if redis.process is None:
             redis.start()
+
+
+def test_rest_at_one_node_is_honoured_at_the_other(nodes: tuple[DaemonProcess, DaemonProcess]) -> None:
+    a, b = nodes
+    honours(ByRest(a), b)
+
+
+def test_lost_notices_delay_but_lose_nothing(nodes: tuple[DaemonProcess, DaemonProcess], redis: Redis) -> None:
+    """Redis carries only the hint that there is something to read: without it each node looks for itself every second."""
+    a, b = nodes
+    redis.stop()
+    try:
+        honours(ByRest(a), b, seconds=3.0, registrations=False)
+        honours(ByStore(a), a, seconds=3.0)
+    finally:
+        redis.start()
+
+
+def test_a_call_outlives_its_subscriber(nodes: tuple[DaemonProcess, DaemonProcess], tmp_path: Path) -> None:
+    """A subscriber is deleted by REST at one node while it talks at the other: its registration goes, the call goes on to its end."""
+    a, b = nodes
+    a.add(1080, 1081)
+    phones = Phones(b, tmp_path / "sipp")
+    try:
+        until(lambda: phones.run("register_stay", 1081, rows=[phones.row(1081)]).process.wait(20) == 0, 2.0)
+        phones.register(1080)
+        callee = phones.callee(1081, pause=20_000)
+        caller = phones.call(1080, "testuser1081", pause=4000)
+        until(lambda: [c for c in b.control("calls") if c["call_id"] == caller.call_id and c["state"] == "answered"], 5.0)
+        rest = Rest(a)
+        for n in (1080, 1081):
+            _, _, data = rest("GET", f"/api/subscribers/?username=testuser{n}")
+            found = json.loads(data)["_embedded"]["ngcp:subscribers"]
+            assert rest("DELETE", f"/api/subscribers/{found['id']}")[0] == 204
+        until(lambda: not [r for r in b.control("registrations") if "testuser108" in r["contact"] or "testuser108" in r["user"]], 1.0)
+        assert [c for c in b.control("calls") if c["call_id"] == caller.call_id and c["state"] == "answered"], "the call goes on"
+        caller.done()
+        callee.done()
+        recorded(b, caller.call_id)
+        (cdr,) = [c for c in b.cdrs() if c["call_id"] == caller.call_id]
+        assert cdr["call_status"] == "ok" and cdr["duration"] > 3
+    finally:
+        phones.close()
 
 
 def _verdict(daemon: DaemonProcess) -> str:

@@ -83,10 +83,14 @@ def note_all(conn: sa.Connection, notices: Iterable[tuple[str, str | int]]) -> N
 
 
 def purge(conn: sa.Connection, hours: float = KEEP_HOURS) -> int:
-    """Delete notices older than `hours`, all but the newest one; how many. A unit of work."""
-    newest = conn.scalar(sa.select(sa.func.max(changes.c.id))) or 0
-    old = sa.delete(changes).where(changes.c.at < now(conn) - timedelta(hours=hours), changes.c.id < newest)
-    return conn.execute(old).rowcount
+    """Delete notices older than `hours`, all but the newest one; how many. A unit of work.
+
+    Only those before the first one that is kept: a reader sees by the lowest id that some went unread. Were they picked by their time alone,
+    the notices of a node whose clock is wrong would vanish from between the others, and nobody would know.
+    """
+    fresh = sa.select(sa.func.min(changes.c.id)).where(changes.c.at >= now(conn) - timedelta(hours=hours))
+    first = conn.scalar(fresh) or conn.scalar(sa.select(sa.func.max(changes.c.id))) or 0
+    return conn.execute(sa.delete(changes).where(changes.c.id < first)).rowcount
 
 
 class Position:

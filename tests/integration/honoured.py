@@ -155,8 +155,8 @@ class Phone:
         return self.ask("INVITE", f"sip:{user}@{self.domain}", credentials=credentials)
 
 
-def honours(writer: Writer, seer: DaemonProcess, *, seconds: float = SECOND, registrations: bool = True) -> None:
-    """Every kind of write that signalling acts on, seen by a phone at `seer` within `seconds`. `registrations`: those of other nodes too."""
+def honours(writer: Writer, seer: DaemonProcess) -> None:
+    """Every kind of write that signalling acts on, seen by a phone at `seer` within a second."""
     n = next(_numbers)
     name, host = f"d{n}.example", 150 + 2 * n
     number = [f"4377{n:02d}{k}" for k in range(3)]
@@ -165,7 +165,7 @@ def honours(writer: Writer, seer: DaemonProcess, *, seconds: float = SECOND, reg
         return {"cc": text[:2], "ac": text[2:4], "sn": text[4:]}
 
     def soon(what: Callable[[], Any], why: str) -> None:
-        until(what, seconds, why)
+        until(what, SECOND, why)
 
     phone = Phone(seer, host, "ada", name, "first-pw1")
     stranger = Phone(seer, host + 1, "ada", name, "-")
@@ -209,7 +209,7 @@ def honours(writer: Writer, seer: DaemonProcess, *, seconds: float = SECOND, reg
         soon(lambda: stranger.call(number[1], credentials=False) == 480, "a trusted source needs no password")
         writer.delete("trustedsources", trusted)
         soon(lambda: stranger.call(number[1], credentials=False) == 407, "a trusted source is gone")
-        if isinstance(writer, ByRest) and registrations:
+        if isinstance(writer, ByRest):
             permanent = {"subscriber_id": ben, "contact": f"sip:ben@{seer.address(254)}:5999", "expires": "2030-01-01 00:00:00"}
             item = writer.create("subscriberregistrations", permanent)
             soon(lambda: len(seer.control("registrations", user=f"ben@{name}")) == 1, "a registration is made")

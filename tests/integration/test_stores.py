@@ -130,10 +130,21 @@ def test_rest_at_one_node_is_honoured_at_the_other(nodes: tuple[DaemonProcess, D
 def test_lost_notices_delay_but_lose_nothing(nodes: tuple[DaemonProcess, DaemonProcess], redis: Redis) -> None:
     """Redis carries only the hint that there is something to read: without it each node looks for itself every second."""
     a, b = nodes
+    a.add(1082)
+    _, _, data = Rest(a)("GET", "/api/subscribers/?username=testuser1082")
+    key = json.loads(data)["_embedded"]["ngcp:subscribers"]["id"]
+
+    def verdict(node: DaemonProcess) -> str:
+        stages = node.control("route", caller=f"testuser1082@{DOMAIN}", callee=f"testuser1082@{DOMAIN}")
+        return str(stages[-1]["verdict"])
+
+    until(lambda: "480" in verdict(b), 1.0)
     redis.stop()
     try:
-        honours(ByRest(a), b, seconds=3.0, registrations=False)
-        honours(ByStore(a), a, seconds=3.0)
+        for writer, lock, expected in ((ByRest(a), 2, "403"), (ByStore(a), None, "480"), (ByRest(b), 3, "403")):
+            writer.set("subscribers", key, lock=lock)
+            for node in nodes:
+                until(lambda node=node, expected=expected: expected in verdict(node), 2.0, lambda node=node: verdict(node))
     finally:
         redis.start()
 

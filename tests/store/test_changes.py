@@ -11,13 +11,14 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import fail, gatherResults
 
 from ngcpd.runtime.fake import InlineExecutor, SeededRng, SimClock
 from ngcpd.runtime.real import ThreadExecutor
 from ngcpd.store import changes
 from ngcpd.store.changes import Change, ChangeFeed, Position, note, note_all, purge
 from ngcpd.store.db import Database
+from ngcpd.store.kv import KeyValueUnavailable
 from ngcpd.store.kv_memory import MemoryKeyValue
 from ngcpd.store.tables.runtime import changes as table
 from tests.store.helpers import captured, lines_with
@@ -348,3 +349,112 @@ def test_ranges_are_bounded():
 
 def test_change_is_a_value():
     assert Change(1, "domain", "2") == Change(1, "domain", "2")
+
+
+# ------------------------------------------------------------------------------------------- what may go wrong between nodes
+class Deaf:
+    """A key-value store whose notices reach nobody: Redis is down, or the message was lost."""
+
+    def __init__(self, clock):
+        self.store = MemoryKeyValue(clock, SeededRng())
+        self.lost = 0
+
+    def publish(self, channel, text):
+        self.lost += 1
+        return fail(KeyValueUnavailable("away"))
+
+    def subscribe(self, channel, fn):
+        return self.store.subscribe(channel, fn)
+
+
+@pytest_twisted.ensureDeferred
+async def test_lost_notices_are_made_up_for_by_looking(store_url, clock):
+    kv = Deaf(clock)
+    one, two = Node(store_url, clock, kv), Node(store_url, clock, kv)
+    await one.feed.start()
+    await two.feed.start()
+    for n in range(3):
+        await one.database.run(note, "subscriber", n)
+        clock.advance(changes.MARIADB_SECONDS + 0.1)
+        assert two.keys() == [str(k) for k in range(n + 1)] and kv.lost == n + 1
+    one.close()
+    two.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_thousands_behind(nodes, clock, monkeypatch):
+    """A node that could not read for long gets everything at once, each notice once and in order."""
+    from ngcpd.store.errors import StoreUnavailable
+
+    one, two = nodes
+    await two.feed.start()
+    good = changes._since
+
+    def bad(*_):
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(changes, "_since", bad)
+    for start in range(0, 6000, 500):
+        one.write(*range(start, start + 500))
+    clock.advance(5)
+    assert two.told == []
+    monkeypatch.setattr(changes, "_since", good)
+    clock.advance(1.1)
+    assert two.keys() == [str(n) for n in range(6000)] and two.calls == 1
+    one.write("next")
+    clock.advance(1.1)
+    assert two.keys()[6000:] == ["next"]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("hours", [-30.0, -1.0, 1.0, 30.0])
+async def test_clocks_that_differ(store_url, clock, hours):
+    """What time a writer believes it is has no say in what is told."""
+    other = SimClock()
+    other.epoch = clock.epoch + hours * 3600
+    one, two = Node(store_url, other), Node(store_url, clock)
+    one.write("seen")
+    await two.feed.start()
+    one.write("a")
+    two.write("b")
+    clock.advance(1.1)
+    assert two.keys() == ["a", "b"]
+    two.write("c", "d")
+    one.write("e", "f")
+    one.database.run_here(purge)
+    two.database.run_here(purge)
+    clock.advance(1.1)
+    told = [(c.kind, c.key) for c in two.told[2:]]
+    everything = [("domain", key) for key in "cdef"]
+    assert told == everything, "none of one node's notices vanished from between the other's"
+    one.close()
+    two.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_purge_by_a_clock_that_runs_ahead_costs_a_full_reading(store_url, clock):
+    ahead = SimClock()
+    ahead.epoch = clock.epoch + 30 * 3600
+    one, two, hasty = Node(store_url, clock), Node(store_url, clock), Node(store_url, ahead)
+    one.write("seen")
+    await two.feed.start()
+    one.write("a", "b")
+    hasty.database.run_here(purge)
+    clock.advance(1.1)
+    assert [(c.kind, c.key) for c in two.told] == [("all", ""), ("domain", "b")]
+    for node in (one, two, hasty):
+        node.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_is_reread_when_only_old_notices_went(nodes, clock):
+    one, two = nodes
+    one.write("old")
+    await two.feed.start()
+    one.write("told")
+    clock.advance(1.1)
+    clock.epoch += 25 * 3600
+    one.write("new")
+    one.database.run_here(purge)
+    clock.advance(1.1)
+    assert [(c.kind, c.key) for c in two.told] == [("domain", "told"), ("domain", "new")]

@@ -20,6 +20,7 @@ IN_USE = frozenset(
         "api_journal.contracts",
         "api_journal.customerbalances",
         "api_journal.customercontacts",
+        "api_journal.customerfraudpreferences",
         "api_journal.customerpreferences",
         "api_journal.customers",
         "api_journal.domains",

@@ -69,7 +69,7 @@ SECONDS = "s"
 
 JOURNALS = (
     "admins", "autoattendants", "billingprofiles", "billingzones", "callforwards", "ccmapentries", "cfdestinationsets", "cfmappings", "cftimesets",
-    "contracts", "customerbalances", "customercontacts", "customerpreferences", "customers", "domains",
+    "contracts", "customerbalances", "customercontacts", "customerfraudpreferences", "customerpreferences", "customers", "domains",
     "faxserversettings", "profilepreferences", "reminders",
     "resellers", "soundsets", "speeddials", "subscriberpreferences", "subscriberprofiles", "subscriberprofilesets", "subscribers", "systemcontacts",
     "trustedsources", "voicemailsettings",

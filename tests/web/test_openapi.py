@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from xml.dom import minidom
 
 import requests
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -14,7 +15,7 @@ from ngcpd.provisioning import Env
 from ngcpd.provisioning.registry import standard
 from ngcpd.runtime.real import SystemRng
 from ngcpd.store.credentials import Argon, Vault
-from ngcpd.web.rest import openapi
+from ngcpd.web.rest import openapi, page
 from tests.servers.daemon import DaemonProcess, running
 
 SECONDS = 15.0
@@ -40,6 +41,25 @@ def test_the_document_is_valid_and_names_what_a_role_may_use() -> None:
                 assert set(paths.get(path, ())) - {"parameters"} == wanted, (role, path)
             journal = f"/api/{resource.name}/{{id}}/journal/"
             assert (journal in paths and f"{journal}recent" in paths) == (resource.journal and role in resource.roles), resource.name
+
+
+def test_the_page_is_complete_and_its_links_lead_somewhere() -> None:
+    rng = SystemRng()
+    clock: Any = None
+    env = Env(clock, rng, Vault(bytes(32), rng), Argon(rng))
+    for role in ("admin", "reseller"):
+        resources = [r for r in standard().values() if role in r.roles]
+        document = minidom.parseString(page.render(resources, env, "1", role))
+        anchors = {element.getAttribute("id") for element in document.getElementsByTagName("*")} - {""}
+        links = {element.getAttribute("href") for element in document.getElementsByTagName("a")}
+        assert links - {"/api/openapi.json"} == {link for link in links if link[1:] in anchors}, links
+        assert {r.name for r in resources if not r.hidden} | {"introduction", "auth", "resources", "definitions"} <= anchors
+        assert not {r.name for r in resources if r.hidden} & anchors
+        cells = {element.firstChild.data for element in document.getElementsByTagName("code") if element.firstChild is not None}
+        for resource in resources:
+            assert {f.name for f in resource.fields if not resource.hidden} <= cells, resource.name
+        assert {"slots[].slot", "primary_number.cc", "cft.destinations[].timeout"} <= cells
+        assert ("/api/ncoslnpcarriers/ID" in cells) == (role == "admin"), "only what this role may use"
 
 
 def fetched(daemon: DaemonProcess) -> tuple[str, str, dict[str, Any]]:

@@ -211,7 +211,7 @@ class Api:
     def _page(self, role: str) -> bytes:
         if role not in self._pages:
             listed = [r for r in self._served.resources.values() if role in r.roles]
-            self._pages[role] = page.render(listed, self._served.env, self._version)
+            self._pages[role] = page.render(listed, self._served.env, self._version, role)
         return self._pages[role]
 
     @functools.cached_property

@@ -14,6 +14,8 @@ help:
 	@echo "make soak [MINUTES=30]     simulated calls under random faults, and a real daemon killed under load"
 	@echo "make bench, bench-quick    measure the daemon and its peers in one run (about 20 minutes, 5 minutes); bench/results"
 	@echo "make profile               where the signalling process spends its time under load; bench/results/profile.txt"
+	@echo "make compiled              the hot rooms as extension modules in build/compiled (NGCPD_COMPILED=build/compiled uses them)"
+	@echo "make test-compiled         the tests of these rooms on the compiled build"
 	@echo "make fresh                 repeat the README's words in a fresh Debian 12 chroot (root)"
 	@echo "make clean                 remove the virtual environment and caches (keeps ./var)"
 
@@ -53,7 +55,17 @@ fuzz: deps-test $(VENV)/.fuzz
 .PHONY: bench-quick profile deps-bench
 deps-bench: $(VENV)/.runtime
 	@scripts/setup packages-bench || echo "not all peers could be installed"
+	@mkdir -p build; [ -x $(BIN)/mypyc ] || scripts/setup test; $(BIN)/python scripts/compile.py >build/compile.log 2>&1 || echo "the compiled build failed, see build/compile.log"
 	@[ build/bench-venv/.bench -nt requirements/bench.txt ] || scripts/setup bench || echo "Sippy and the profiler could not be installed"
+
+# Optional: the source tree stays as it is, and nothing else uses what is made here.
+.PHONY: compiled test-compiled
+compiled: $(VENV)/.test
+	@scripts/setup packages-compile
+	$(BIN)/python scripts/compile.py
+
+test-compiled: deps-test compiled
+	NGCPD_COMPILED=$(CURDIR)/build/compiled $(BIN)/pytest -q tests/sip tests/calls tests/edge tests/routing tests/registrar tests/media
 
 bench: deps-bench
 	$(BIN)/python -m bench.harness

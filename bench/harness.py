@@ -166,13 +166,17 @@ class Bench:
             server.stop()
 
     @contextlib.contextmanager
-    def ours(self, store: str = "mariadb") -> Iterator[tuple[Server, dict[str, int], Callable[[], object]]]:
+    def ours(self, store: str = "mariadb", compiled: bool = False) -> Iterator[tuple[Server, dict[str, int], Callable[[], object]]]:
         server = self.ngcpd(store)
+        if compiled:
+            self.once("compiled", up_to_date)
+        server.compiled = compiled
         server.start()
         try:
             yield server, self.groups(server, database=store == "mariadb"), server.written
         finally:
             server.stop()
+            server.compiled = False
 
     def measure(
         self, what: str, who: str, opened: Any, scenario: str, rate: float, *, callees: bool = True, warm: int = 0, **options: Any
@@ -215,10 +219,11 @@ class Bench:
     def call(self) -> None:
         """S1, S2, S8: the full call at 250/s."""
         rate = 250
-        names = ("ngcpd", "ngcpd, embedded store", "kamailio x8", "lb + proxy")
+        names = ("ngcpd", "ngcpd, compiled", "ngcpd, embedded store", "kamailio x8", "lb + proxy")
         runs: dict[str, list[Run | None]] = {name: [] for name in names}
         for _ in range(self.rounds):
             runs["ngcpd"].append(self.measure("call", "ngcpd", self.ours(), "call", rate))
+            runs["ngcpd, compiled"].append(self.measure("call", "ngcpd, compiled", self.ours(compiled=True), "call", rate))
             runs["kamailio x8"].append(self.measure("call", "kamailio x8", self.kamailio(8, media=True, **full()), "call", rate))
             runs["lb + proxy"].append(self.measure("call", "lb + proxy", self.chain(), "call", rate))
             if not self.quick:
@@ -226,6 +231,7 @@ class Bench:
         how = "full call (digest, accounting, media control) at 250/s, CPU of all server processes, database and relay included"
         peer = "Kamailio tlsf, 8 children + MariaDB + rtpengine"
         self.ratio("call.cpu_ratio", runs["ngcpd"], runs["kamailio x8"], how + ", ngcpd on MariaDB", peer)
+        self.ratio("call.cpu_ratio_compiled", runs["ngcpd, compiled"], runs["kamailio x8"], how + ", ngcpd compiled, on MariaDB", peer)
         self.ratio(
             "call.cpu_ratio_chain",
             runs["ngcpd"],
@@ -255,9 +261,15 @@ class Bench:
     def rate(self) -> None:
         """S7: the highest clean rate."""
         peer = "Kamailio tlsf, 8 children + MariaDB + rtpengine"
-        found = {"ngcpd": self._ladder("ngcpd", self.ours()), peer: self._ladder("kamailio x8", self.kamailio(8, media=True, **full()))}
+        found = {
+            "ngcpd": self._ladder("ngcpd", self.ours()),
+            "compiled": self._ladder("ngcpd, compiled", self.ours(compiled=True)),
+            peer: self._ladder("kamailio x8", self.kamailio(8, media=True, **full())),
+        }
         ours, theirs = found["ngcpd"], found[peer]
         how = "highest clean rate of full calls on one core (steps of 1.4, then halved twice)"
+        compiled = found["compiled"]
+        self.report.add("call.max_rate_compiled", compiled, "calls/s", f"{how}, ngcpd compiled" if compiled else "no clean run", "none")
         self.report.add("call.max_rate", ours, "calls/s", how if ours else "no clean run", "none")
         ratio = ours / theirs if ours and theirs else None
         self.report.add("call.max_rate_ratio", ratio, "ratio", f"{how}: ngcpd {ours or 0:.0f}/s, peer {theirs or 0:.0f}/s", peer)
@@ -290,13 +302,14 @@ class Bench:
     def plain(self) -> None:
         """S4, S6: a call without digest and media."""
         low = 100
-        runs: dict[str, list[Run | None]] = {name: [] for name in ("ngcpd", "kamailio", "ngcpd low", "sippy")}
+        runs: dict[str, list[Run | None]] = {name: [] for name in ("ngcpd", "compiled", "kamailio", "ngcpd low", "sippy")}
         trusted = {"caller_ip": TRUSTED, "users": self.trusted_users}
         for rate in (800, 400, 200):  # a lower one when either side is not clean
-            runs["kamailio"], runs["ngcpd"] = [], []
+            runs["kamailio"], runs["ngcpd"], runs["compiled"] = [], [], []
             for _ in range(self.rounds):
                 runs["kamailio"].append(self.measure("plain", "kamailio x1, no database", self.kamailio(1), "plain", rate))
                 runs["ngcpd"].append(self.measure("plain", "ngcpd", self.ours("embedded"), "plain", rate, **trusted))
+                runs["compiled"].append(self.measure("plain", "ngcpd, compiled", self.ours("embedded", True), "plain", rate, **trusted))
             if clean(runs["kamailio"]) and clean(runs["ngcpd"]):
                 break
         for _ in range(0 if self.quick else self.rounds):
@@ -306,7 +319,9 @@ class Bench:
             "call of a trusted source, no digest, use_rtpproxy=never; ngcpd is a B2BUA with routing and accounting (embedded store) all the same, "
             "the peer only routes"
         )
-        self.ratio("plain.cpu_ratio", runs["ngcpd"], runs["kamailio"], f"{how}; at {rate}/s", "Kamailio tlsf, 1 child, no database")
+        peer = "Kamailio tlsf, 1 child, no database"
+        self.ratio("plain.cpu_ratio", runs["ngcpd"], runs["kamailio"], f"{how}; at {rate}/s", peer)
+        self.ratio("plain.cpu_ratio_compiled", runs["compiled"], runs["kamailio"], f"{how}; at {rate}/s; ngcpd compiled", peer)
         if not self.quick:
             self.ratio("plain.cpu_ratio_sippy", runs["ngcpd low"], runs["sippy"], f"{how}; at {low}/s", "sippy", repeating=True)
 
@@ -326,14 +341,17 @@ class Bench:
         """S5: REGISTER with digest."""
         rate = 2000
         words = {"DIGEST": "", "DATABASE": f"{DATABASE}:{DATABASE_PORT}"}
-        runs: dict[str, list[Run | None]] = {"ngcpd": [], "kamailio": []}
+        runs: dict[str, list[Run | None]] = {"ngcpd": [], "compiled": [], "kamailio": []}
         for _ in range(self.rounds):
             runs["kamailio"].append(self.measure("register", "kamailio x1", self.kamailio(1, **words), "register", rate, callees=False))
             runs["ngcpd"].append(self.measure("register", "ngcpd", self.ours(), "register", rate, callees=False))
+            runs["compiled"].append(self.measure("register", "ngcpd, compiled", self.ours(compiled=True), "register", rate, callees=False))
         how = (
             f"REGISTER with digest (401, 200) at {rate}/s, {self.subscribers} users, bindings kept (ngcpd: journal and database; the peer: in memory)"
         )
-        self.ratio("register.cpu_ratio", runs["ngcpd"], runs["kamailio"], how, "Kamailio tlsf, 1 child + MariaDB for credentials")
+        peer = "Kamailio tlsf, 1 child + MariaDB for credentials"
+        self.ratio("register.cpu_ratio", runs["ngcpd"], runs["kamailio"], how, peer)
+        self.ratio("register.cpu_ratio_compiled", runs["compiled"], runs["kamailio"], f"{how}; ngcpd compiled", peer)
 
     def lateness(self) -> None:
         """S8: how late the reactor's timers are at 1,000 calls/s; also at 250."""
@@ -397,6 +415,13 @@ class Bench:
 
 
 CASES = ("call", "plain", "register", "rate", "lateness", "cdr", "memory", "start")
+
+
+def up_to_date() -> None:
+    """Unavailable when build/compiled is not what the sources are."""
+    done = subprocess.run([PYTHON, str(ROOT / "scripts" / "compile.py"), "--check"], capture_output=True, text=True, cwd=ROOT)
+    if done.returncode:
+        raise Unavailable(done.stdout.strip() or done.stderr[-200:])
 
 
 def clean(runs: list[Run | None]) -> list[Run]:

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "bench"
 PYTHON = str(ROOT / ".venv" / "bin" / "python")
 BENCH_VENV = ROOT / "build" / "bench-venv"
+COMPILED = ROOT / "build" / "compiled"
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 SERVER_CORE = 0

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.host import NGCPD, PYTHON, ROOT, TRUSTED, Processes, Unavailable, descendants, pinned, tail, tree_seconds
+from bench.host import COMPILED, NGCPD, PYTHON, ROOT, TRUSTED, Processes, Unavailable, descendants, pinned, tail, tree_seconds
 
 Tree = dict[str, Any]
 START_SECONDS = 60.0
@@ -37,6 +37,7 @@ class Ngcpd:
         self.log = self.directory / "log"
         self.target = f"{NGCPD}:5060"
         self.database = database
+        self.compiled = False  # from the next start on: the compiled rooms (make compiled)
         self.process: subprocess.Popen[bytes] | None = None
         shutil.copytree(ROOT / "etc", self.etc)
         (self.etc / "config.local.yml").write_text(json.dumps(merged(LOCAL, local or {}), indent=1))
@@ -50,6 +51,8 @@ class Ngcpd:
 
     def _environment(self, **more: str) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("NGCPD_")}
+        if self.compiled:
+            kept["NGCPD_COMPILED"] = str(COMPILED)
         return {**kept, "NGCPD_NODE": "self", "PYTHONPATH": str(ROOT), **more}
 
     def make(self, users: int) -> None:

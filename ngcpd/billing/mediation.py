@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from ngcpd.billing.providers import Providers
 from ngcpd.store.db import now
 from ngcpd.store.legs import DestinationLeg, LegError, SourceLeg
+from ngcpd.store.rows import insert_rows
 from ngcpd.store.tables.accounting import acc, acc_backup, acc_trash, call_info, cdr
 
 STATUS: Mapping[str, str] = {"200": "ok", "486": "busy", "480": "noanswer", "487": "cancel", "408": "timeout", "404": "offline"}
@@ -109,7 +110,7 @@ def mediate(
     providers.prepare(conn, (u for call in finished for u in call.uuids))
     cdrs = [row for call in finished for row in call.cdrs(providers, now(conn))]
     if cdrs:
-        conn.execute(sa.insert(cdr), _filled(cdrs))
+        insert_rows(conn, cdr, _filled(cdrs))
         _count(conn, cdrs, period)
     _move(conn, kept, acc_backup)
     _move(conn, trash_ids, acc_trash)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ngcpd.routing.headers import DEFAULT_FILTER, HeaderFilter
 
@@ -55,8 +55,8 @@ class Persona(NamedTuple):
 class Side:
     """The two ends of a pair."""
 
-    A = "a"
-    B = "b"
+    A: Final = "a"
+    B: Final = "b"
 
     @staticmethod
     def other(side: str) -> str:

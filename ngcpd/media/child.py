@@ -14,6 +14,7 @@ from typing import Any, Final
 from twisted.internet.abstract import FileDescriptor
 from twisted.python.failure import Failure
 
+import ngcpd
 from ngcpd.runtime.ports import Clock, Timer
 
 READ: Final = 262_144
@@ -143,7 +144,7 @@ class ChildSpawner:
         with theirs:
             try:
                 ours.setblocking(False)
-                root = str(Path(__file__).resolve().parent.parent.parent)
+                root = str(Path(ngcpd.__file__).resolve().parent.parent)
                 paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
                 process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "ngcpd.media.process", str(theirs.fileno())],

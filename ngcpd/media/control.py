@@ -21,17 +21,19 @@ if TYPE_CHECKING:
 TICK: Final = 0.1  # s between reports
 REPORT_EVERY: Final = 5.0  # s until each session was reported once
 GRANT_SLICE: Final = 32  # pairs bound in one go, so that media never waits for long
+KEEP: Final = 1024  # pairs that stay open between two sessions, per relay
 RETRY: Final = 0.5  # s until binding is tried again after the operating system refused it
 
 
 class Controller:
     """`send` takes the bytes for the signalling process. Commands come in through `feed`, which raises WireError for nonsense."""
 
-    def __init__(self, clock: Clock, sockets: SocketFactory, send: Callable[[bytes], object]) -> None:
+    def __init__(self, clock: Clock, sockets: SocketFactory, send: Callable[[bytes], object], keep: int = KEEP) -> None:
         self.clock = clock
         self.sockets = sockets
         self.relay: Relay | None = None
         self._send = send
+        self._keep = keep
         self._unpacker = wire.Unpacker()
         self._pools: list[PortPool] = []
         self._credit: list[int] = []
@@ -80,8 +82,12 @@ class Controller:
         if self.relay is not None:
             raise wire.WireError("configured twice")
         hosts = [host for host, _first, _last in command.addresses]
-        relay = self.relay = Relay(self.clock, self.sockets, hosts, self._freed, self._timed_out, self._fresh.add, command.window, command.probation)
-        self._pools = [PortPool(first, last, command.quarantine) for _host, first, last in command.addresses]
+        relay = self.relay = Relay(
+            self.clock, self.sockets, hosts, self._freed, self._timed_out, self._fresh.add, command.window, command.probation, self._keep
+        )
+        # Half of them may rest after their last use while the other half waits for the next one.
+        keep = self._keep // 2 // max(1, len(hosts))
+        self._pools = [PortPool(first, last, command.quarantine, keep) for _host, first, last in command.addresses]
         self._credit = [0] * len(self._pools)
         lost = []
         for pid in command.held:
@@ -113,8 +119,8 @@ class Controller:
         self._grant_soon()
 
     # ---------------------------------------------------------------------------------------------------------- ports
-    def _freed(self, pid: int) -> None:
-        self._pools[wire.index_of(pid)].give(wire.port_of(pid), self.clock.monotonic())
+    def _freed(self, pid: int, kept: bool) -> None:
+        self._pools[wire.index_of(pid)].give(wire.port_of(pid), self.clock.monotonic(), kept)
 
     def _grant(self) -> None:
         """Bind and grant what is owed and can be had now; come back for the rest."""

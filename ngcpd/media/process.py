@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from ngcpd.media.control import Controller
+from ngcpd.media.control import KEEP, Controller
 from ngcpd.media.sockets import EVENTS, UdpSockets, raise_file_limit
 from ngcpd.media.wire import WireError
 
@@ -93,12 +93,12 @@ class LoopClock:
 class Loop:
     """Media and commands in one epoll loop. `run` returns when the signalling process has gone."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, keep: int = KEEP) -> None:
         control.setblocking(False)
         self.control = control
         self.sockets = UdpSockets()
         self.clock = LoopClock()
-        self.controller = Controller(self.clock, self.sockets, self._send)
+        self.controller = Controller(self.clock, self.sockets, self._send, keep)
         self._out = bytearray()
         self._writing = False
         self._open = True
@@ -175,8 +175,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"ngcpd relay: descriptor {arguments[0]}: {error.strerror}\n")
         return EXIT_USAGE
     os.set_inheritable(control.fileno(), False)
-    raise_file_limit()
-    loop = Loop(control)
+    loop = Loop(control, min(KEEP, raise_file_limit() // 8))  # an idle pair is two files
     gc.freeze()
     try:
         loop.run()

@@ -110,8 +110,10 @@ class RelaySession:
 class Relay:
     """The sockets and their traffic. `hosts`: numeric address by index (see `wire.pid_of`).
 
-    `freed(pid)` is called when a pair was closed; `timed_out(sid, kind)` with kind "media" or "life"; `learned(sid)` when a source was
-    accepted. The caller sets `now` (monotonic seconds) before each turn and calls `receive` for each end that has input.
+    `freed(pid, kept)` is called when a pair is no longer in use; `kept`: its sockets stay open in `idle` (at most `keep` pairs), unwatched,
+    until `bind` asks for the pair again. What arrives there meanwhile is thrown away before the next session gets them. `timed_out(sid, kind)`
+    with kind "media" or "life"; `learned(sid)` when a source was accepted. The caller sets `now` (monotonic seconds) before each turn and calls
+    `receive` for each end that has input.
     """
 
     def __init__(
@@ -119,11 +121,12 @@ class Relay:
         clock: Clock,
         sockets: SocketFactory,
         hosts: list[str],
-        freed: Callable[[int], object],
+        freed: Callable[[int, bool], object],
         timed_out: Callable[[int, str], object],
         learned: Callable[[int], object],
         window: float = 3.0,
         probation: float = 0.25,
+        keep: int = 0,
     ) -> None:
         self.clock = clock
         self.sockets = sockets
@@ -131,6 +134,8 @@ class Relay:
         self.now = clock.monotonic()
         self.ends: dict[int, End] = {}
         self.ready: dict[int, tuple[MediaSocket, MediaSocket]] = {}
+        self.idle: dict[int, tuple[MediaSocket, MediaSocket]] = {}
+        self.keep = keep
         self.sessions: dict[int, RelaySession] = {}
         self._owner: dict[int, int] = {}
         self._freed = freed
@@ -173,7 +178,11 @@ class Relay:
 
     # --------------------------------------------------------------------------------------------------------- pairs
     def bind(self, pid: int) -> None:
-        """Open both sockets of a pair and keep them ready. Raises OSError; then neither is open."""
+        """Open both sockets of a pair, or take them out of the idle ones, and keep them ready. Raises OSError; then neither is open."""
+        kept = self.idle.pop(pid, None)
+        if kept is not None:
+            self.ready[pid] = kept
+            return
         host, port = self.hosts[index_of(pid)], port_of(pid)
         rtp = self.sockets.bind(host, port)
         try:
@@ -189,18 +198,34 @@ class Relay:
         if pair is not None:
             for sock in pair:
                 sock.close()
-            self._freed(pid)
+            self._freed(pid, False)
+
+    def _drained(self, pid: int) -> tuple[MediaSocket, MediaSocket]:
+        """The sockets of a pair that is ready, empty: what came while it was idle belongs to nobody. A socket that does not get empty, because
+        somebody floods it, is opened anew: nothing that was sent to the session before may be left in it. Raises OSError."""
+        pair = self.ready.pop(pid)
+        if all(self._drain(sock) for sock in pair):
+            return pair
+        for sock in pair:
+            sock.close()
+        self.bind(pid)
+        return self.ready.pop(pid)
+
+    def _drain(self, sock: MediaSocket) -> bool:
+        for _ in range(DRAIN):
+            try:
+                sock.recvfrom_into(self._buffer)
+            except BlockingIOError:
+                return True
+            except OSError:
+                continue  # an error message about what was sent before; it is taken out like a datagram
+        return False
 
     def _occupy(self, pid: int, sid: int) -> RelayLeg:
         if pid not in self.ready:
             self.bind(pid)
         ends = []
-        for sock, is_rtcp in zip(self.ready.pop(pid), (False, True), strict=True):
-            for _ in range(DRAIN):  # what came while the pair was idle belongs to nobody
-                try:
-                    sock.recvfrom_into(self._buffer)
-                except OSError:
-                    break
+        for sock, is_rtcp in zip(self._drained(pid), (False, True), strict=True):
             end = End(sock, sid, is_rtcp)
             self.ends[end.fd] = end
             self.sockets.watch(sock)
@@ -215,9 +240,14 @@ class Relay:
             end.out = None
             del self.ends[end.fd]
             self.sockets.unwatch(end.sock)
-            end.sock.close()
         del self._owner[leg.pid]
-        self._freed(leg.pid)
+        kept = len(self.idle) < self.keep
+        if kept:
+            self.idle[leg.pid] = (leg.rtp.sock, leg.rtcp.sock)
+        else:
+            leg.rtp.sock.close()
+            leg.rtcp.sock.close()
+        self._freed(leg.pid, kept)
 
     # ------------------------------------------------------------------------------------------------------ sessions
     def update(self, sid: int, legs: list[Leg], silence: float, life: float, armed: int) -> dict[int, str]:
@@ -288,8 +318,13 @@ class Relay:
 
     def shut(self) -> None:
         """Close every socket."""
+        self.keep = 0
         for sid in list(self.sessions):
             self.close(sid)
+        for pair in self.idle.values():
+            for sock in pair:
+                sock.close()
+        self.idle.clear()
         for pid in list(self.ready):
             self.unbind(pid)
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ngcpd.directory.model import Subscriber
+from ngcpd.directory.model import Subscriber
 
 Fields = tuple[tuple[str, str], ...]
 

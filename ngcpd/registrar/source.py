@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from ngcpd.sip.transport import Flow
+from ngcpd.sip.flow import Flow
 
 
 class Source(NamedTuple):

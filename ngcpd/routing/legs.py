@@ -15,7 +15,7 @@ SOURCE_FIELDS = 24
 DESTINATION_FIELDS = 22
 _GPP = tuple(f"gpp{n}" for n in range(10))
 FIELD_LIMIT = 255
-_FORBIDDEN = re.compile("[|\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_FORBIDDEN = re.compile(r"[|\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def clean(value: str) -> str:

@@ -11,12 +11,12 @@ from ngcpd.registrar.source import Source
 from ngcpd.routing import legs
 from ngcpd.routing.headers import DEFAULT_FILTER, HeaderFilter
 from ngcpd.runtime.ports import Address
+from ngcpd.sip.flow import Flow
+from ngcpd.sip.uri import Uri
 
 if TYPE_CHECKING:
     from ngcpd.sip.headers import NameAddr
     from ngcpd.sip.message import Request
-    from ngcpd.sip.transport import Flow
-    from ngcpd.sip.uri import Uri
 
 Fields = tuple[tuple[str, str], ...]
 

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Final, Protocol
 
 from ngcpd.runtime.ports import Address, Listener, UdpSocket
 
@@ -44,10 +44,13 @@ class Limits:
     """Verify the certificate of outgoing TLS connections against the system's CAs."""
 
 
+COUNTED: Final = ("dropped", "errors", "keepalives", "malformed", "overload", "received", "retransmissions", "sent", "stray")
+
+
 class Counters:
     """Plain counts since start."""
 
-    __slots__ = ("dropped", "errors", "keepalives", "malformed", "overload", "received", "retransmissions", "sent", "stray")
+    __slots__ = COUNTED
 
     def __init__(self) -> None:
         self.received = 0

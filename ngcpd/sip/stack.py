@@ -18,7 +18,7 @@ from ngcpd.sip.client import ClientTransaction, ClientUser
 from ngcpd.sip.dns import Resolver
 from ngcpd.sip.endpoint import Endpoint, Hop, NoRoute
 from ngcpd.sip.errors import ParseError
-from ngcpd.sip.flow import DEFAULT_PORT, Counters, Flow, Limits, SipSocket
+from ngcpd.sip.flow import COUNTED, DEFAULT_PORT, Counters, Flow, Limits, SipSocket
 from ngcpd.sip.framing import FramingError
 from ngcpd.sip.handler import Handler, NotReady
 from ngcpd.sip.message import Request, Response, parse_message, reply
@@ -143,7 +143,7 @@ class Stack:
             "timers": self.wheel.pending,
             "dns_waiting": self.resolver.counters()["dns_waiting"],
             "errors": count.errors + self.wheel.errors,
-            **{name: getattr(count, name) for name in Counters.__slots__ if name != "errors"},
+            **{name: getattr(count, name) for name in COUNTED if name != "errors"},
         }
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from ngcpd.store.db import Database
 from ngcpd.store.follower import SqlHome
 from ngcpd.store.journal import ALIVE, CHECKPOINT, Journal, JournalFull, Record
 from ngcpd.store.legs import DestinationLeg, LegError, SourceLeg
+from ngcpd.store.rows import insert_rows
 from ngcpd.store.tables.accounting import acc
 
 __all__ = ["STREAM", "AccEvent", "Accounting", "DestinationLeg", "LegError", "SourceLeg", "acc_home"]
@@ -97,7 +98,7 @@ def store(conn: sa.Connection, records: Sequence[Record]) -> None:
         row["time_hires"] = row["time"]
         row["time"] = datetime.datetime.fromtimestamp(event.time, datetime.UTC)
         rows.append(row)
-    conn.execute(sa.insert(acc), rows)
+    insert_rows(conn, acc, rows)
 
 
 def acc_home(db: Database, node: str) -> SqlHome:

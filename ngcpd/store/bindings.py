@@ -19,6 +19,7 @@ from ngcpd.store.db import Database
 from ngcpd.store.follower import Follower, Home, SetBack, SqlHome
 from ngcpd.store.journal import START, Journal, Position, Record
 from ngcpd.store.kv import KeyValue, KeyValueError
+from ngcpd.store.rows import insert_rows
 from ngcpd.store.tables.runtime import registration
 
 log = logger("store")
@@ -172,11 +173,11 @@ class SqlBindingHome(SqlHome):
 
     def _changes(self, conn: sa.Connection, records: Sequence[Record]) -> None:
         last = latest(records)
-        conn.execute(sa.delete(registration).where(registration.c.ruid == sa.bindparam("gone")), [{"gone": ruid} for ruid in last])
+        gone = list(last)
+        for i in range(0, len(gone), 500):
+            conn.execute(sa.delete(registration).where(registration.c.ruid.in_(gone[i : i + 500])))
         now = self._clock.time()
-        rows = [_row(change.binding, now) for change in last.values() if isinstance(change, Put)]
-        if rows:
-            conn.execute(sa.insert(registration), rows)
+        insert_rows(conn, registration, [_row(change.binding, now) for change in last.values() if isinstance(change, Put)])
 
     def load(self) -> Deferred[tuple[Position, list[BindingRecord]]]:
         def unit(conn: sa.Connection) -> tuple[Position, list[BindingRecord]]:

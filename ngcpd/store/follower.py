@@ -67,10 +67,8 @@ def read_mark(conn: sa.Connection, node: str, stream: str) -> Position:
 def write_mark(conn: sa.Connection, node: str, stream: str, upto: Position) -> None:
     """Set the mark; part of the transaction that stores the records."""
     where = (acc_mark.c.node == node, acc_mark.c.stream == stream)
-    if conn.execute(sa.select(acc_mark.c.seq).where(*where)).first() is None:
+    if not conn.execute(sa.update(acc_mark).where(*where).values(epoch=upto.epoch, seq=upto.seq)).rowcount:
         conn.execute(sa.insert(acc_mark).values(node=node, stream=stream, epoch=upto.epoch, seq=upto.seq))
-    else:
-        conn.execute(sa.update(acc_mark).where(*where).values(epoch=upto.epoch, seq=upto.seq))
 
 
 class SqlHome:

@@ -80,4 +80,4 @@ def agree(w: World, settled: bool = False) -> None:
         assert sorted(pid for s in relay.sessions.values() for pid in s.legs) == sorted(pairs)
         assert len(relay.ends) == 2 * len(pairs)
         open_now = [a for a in w.net.sockets if a[0] in (RELAY4, RELAY6)]
-        assert len(open_now) == 2 * (len(pairs) + len(relay.ready))
+        assert len(open_now) == 2 * (len(pairs) + len(relay.ready) + len(relay.idle))

@@ -231,10 +231,10 @@ def test_nothing_is_reported_after_close(w: World) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------- pool
-@given(st.lists(st.sampled_from(["take", "give", "busy", "back", "wait"]), max_size=60))
+@given(st.lists(st.sampled_from(["take", "give", "busy", "back", "wait"]), max_size=60), st.integers(0, 4))
 @settings(max_examples=60)
-def test_a_pool_never_gives_a_pair_twice_nor_before_its_rest(steps: list[str]) -> None:
-    pool = PortPool(30000, 30011, 1.0)
+def test_a_pool_never_gives_a_pair_twice_nor_before_its_rest(steps: list[str], keep: int) -> None:
+    pool = PortPool(30000, 30011, 1.0, keep)
     assert pool.total == 6
     now, out, given_back = 0.0, [], {}
     for step in steps:
@@ -248,7 +248,7 @@ def test_a_pool_never_gives_a_pair_twice_nor_before_its_rest(steps: list[str]) -
         elif out:
             port = out.pop(0)
             if step == "give":
-                pool.give(port, now)
+                pool.give(port, now, kept=keep > 0 and port % 4 == 0)
                 given_back[port] = now
             elif step == "busy":
                 pool.busy(port, now)

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import settings
 
 from ngcpd.runtime import log
-from ngcpd.sip import message
+from tests.compiled import COMPILED
 
 pytest_plugins = ["tests.servers.mariadb", "tests.servers.stores", "tests.servers.redis", "tests.servers.daemon"]
 
 
 def pytest_report_header() -> str:
     """Whether this run is on the compiled rooms (NGCPD_COMPILED)."""
-    return f"ngcpd: {'compiled' if message.__file__.endswith('.so') else 'Python'}"
+    return f"ngcpd: {'compiled' if COMPILED else 'Python'}"
 
 
 # The suite runs the same examples everywhere; new ones are for `make soak` and `make fuzz`, or HYPOTHESIS_PROFILE=default.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 
@@ -17,7 +17,6 @@ from ngcpd.sip.uri import Uri
 
 if TYPE_CHECKING:
     from ngcpd.routing.pipeline import Pipeline
-    from ngcpd.sip.transport import Flow
 
 Answer = list[dict[str, object]]
 
@@ -40,8 +39,8 @@ def context(snapshot: Snapshot, caller: str, dialed: str, source_ip: str, time: 
         ("Call-ID", "dry-run"),
         ("CSeq", "1 INVITE"),
     ]
-    # No stage touches the flow of the source: it is for the one who answers.
-    source = Source(source_ip, 5060, "udp", "", 6 if ":" in source_ip else 4, False, cast("Flow", None))
+    nothing: Any = None  # no stage touches the flow of the source: it is for the one who answers
+    source = Source(source_ip, 5060, "udp", "", 6 if ":" in source_ip else 4, False, nothing)
     ctx = CallContext(Request.make("INVITE", ruri, fields), source, time)
     ctx.assume_caller = snapshot.user_id(from_uri.host, from_uri.user_decoded) or 0
     return ctx

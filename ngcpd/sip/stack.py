@@ -192,8 +192,8 @@ class Stack:
             if isinstance(message, Request) and message.method != "ACK" and error.request is None:
                 error.request = message
             self._malformed(error, data, flow)
-        except Exception as error:  # noqa: BLE001 - boundary: whatever a user of a transaction raises ends here
-            self._raised(error, message.start_line(), flow)
+        except Exception as raised:  # noqa: BLE001 - boundary: whatever a user of a transaction raises ends here
+            self._raised(raised, message.start_line(), flow)
 
     def _malformed(self, error: Exception, data: bytes, flow: Flow) -> None:
         self._count.malformed += 1
@@ -240,8 +240,8 @@ class Stack:
         except ParseError as error:
             self._give_up(tx, error.code, error.reason)
             log.limited(flow.remote[0], 60, "request refused while it was handled", reason=error.reason, method=method, remote=flow.remote[0])
-        except Exception as error:  # noqa: BLE001 - boundary: one request that cannot be handled harms no other
-            self._raised(error, method, flow)
+        except Exception as raised:  # noqa: BLE001 - boundary: one request that cannot be handled harms no other
+            self._raised(raised, method, flow)
             self._give_up(tx, 500, "")
 
     def _give_up(self, tx: ServerTransaction, status: int, reason: str) -> None:

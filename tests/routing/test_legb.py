@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ngcpd.routing.model import Deliver
+from tests.compiled import python_only
 from tests.routing.rig import FakeFlow, Rig, binding, field, outcome
 
 PAI = "P-Asserted-Identity"
@@ -269,6 +270,7 @@ def test_received_is_the_next_hop_of_a_nat_contact(rig: Rig) -> None:
     )
 
 
+@python_only
 def test_connection_bound_contact(rig: Rig) -> None:
     flow = FakeFlow(6)
     rig.flows[7] = flow

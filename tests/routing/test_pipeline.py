@@ -270,4 +270,4 @@ def test_explain_with_the_store_away(rig: Rig) -> None:
 
 
 def test_settings_default() -> None:
-    assert RoutingSettings().max_passes == 10 and CallContext.__slots__
+    assert RoutingSettings().max_passes == 10 and "__dict__" not in dir(CallContext)

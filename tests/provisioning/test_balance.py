@@ -117,6 +117,7 @@ def test_discard_after_intervals_without_topup() -> None:
     assert not opened.due(D(2016, 2, 29, 23, 59, 59)) and opened.due(D(2016, 3, 1))
     opened.catch_up(D(2016, 3, 1))
     assert (opened.row.cash, opened.row.end, len(opened.rows)) == (0, FOREVER, 1)
+    assert account(D(2016, 1, 1), package("topup", count=3, discard_after=2), p1=("0", 0)).expiry() == D(2016, 7, 1)
     timely = account(D(2016, 1, 1), package("topup", carry_over="carry_over_timely", timely_unit="day", timely_count=1, initial="300"), p1=("0", 0))
     timely.catch_up(D(2016, 1, 31, 23, 59, 59))
     assert timely.row.cash == 300
@@ -160,6 +161,14 @@ def test_topup_profiles_package_and_lock() -> None:
         (D(2016, 5, 1), D(2016, 5, 10), 0),
         (D(2016, 5, 10, 0, 0, 1), D(2016, 5, 20), 990),
     ]
+
+
+@pytest.mark.parametrize(("old", "new", "cash"), [("discard", "carry_over", 50), ("carry_over", "discard", 350)])
+def test_the_old_package_hands_on(old: str, new: str, cash: int) -> None:
+    """The interval that a top-up begins gets what the package before leaves it (billing 4.8)."""
+    made = account(D(2016, 5, 1), package("topup", carry_over=old, initial="300"), p1=("0", 0))
+    made.top_up(Decimal(50), package("topup", package_id=2, carry_over=new), D(2016, 5, 10))
+    assert made.row.cash == cash
 
 
 def test_too_much() -> None:

@@ -58,9 +58,13 @@ def base(work: Work, resource: Resource) -> list[sa.ColumnElement[bool]]:
 
 def rows(work: Work, resource: Resource, where: Iterable[sa.ColumnElement[bool]], *order: Any) -> list[Row]:
     """Rows with all columns that documents are made of."""
-    columns = [*light(resource.table), *(column.label(name) for name, column in resource.extra.items())]
-    query = sa.select(*columns).select_from(resource.from_).where(*base(work, resource), *where)
+    query = _select(resource).where(*base(work, resource), *where)
     return list(work.conn.execute(query.order_by(*order) if order else query).mappings())
+
+
+def _select(resource: Resource) -> sa.Select[Any]:
+    columns = [*light(resource.table), *(column.label(name) for name, column in resource.extra.items())]
+    return sa.select(*columns).select_from(resource.from_)
 
 
 def light(table: sa.Table) -> list[sa.Column[Any]]:
@@ -146,25 +150,42 @@ def list_page(work: Work, resource: Resource, query: Mapping[str, str], parent: 
         where.append(resource.table.c[resource.parent] == parent)
     elif resource.parent:
         where.append(_newest(resource))
-    total = work.conn.scalar(sa.select(sa.func.count()).select_from(resource.from_).where(*base(work, resource), *where)) or 0
     offset = (page - 1) * count
-    if offset >= total:
-        return Page(page, count, total, [])
+    known = _quick_count(work, resource) if not where else None
+    if "id" not in resource.table.c:
+        # Rows that have no number are listed by a way of their own (registrations); here it is only asked whether there are any.
+        return Page(page, count, _count(work, resource, where), [])
     order = _order(resource, query)
     if resource.parent and parent is None:
         order.insert(0, resource.table.c[resource.parent])  # ids change when newer ones come
+    scoped, limit = _scoped(work, resource, known, offset + count), min(count, ID_MAX)
 
     def part(column: sa.ColumnElement[Any]) -> list[int]:
-        keys = sa.select(column).select_from(resource.from_).where(*base(work, resource), *where)
-        return list(work.conn.scalars(keys.order_by(*order).limit(min(count, ID_MAX)).offset(offset)))
+        keys = sa.select(column).select_from(resource.from_).where(*scoped, *where)
+        return list(work.conn.scalars(keys.order_by(*order).limit(limit).offset(offset))) if offset <= ID_MAX else []
 
     if resource.freshen is not None and parent is None:
         resource.freshen(work, part(resource.table.c[resource.parent or "id"]))
     wanted = part(resource.table.c.id)
+    if known is not None:
+        total = known
+    elif (wanted or page == 1) and len(wanted) < limit:
+        total = offset + len(wanted)  # the last page: all are counted
+    else:
+        total = _count(work, resource, where)
     by_id: dict[int, Row] = {}
     for at in range(0, len(wanted), CHUNK):
-        by_id |= {row["id"]: row for row in rows(work, resource, [resource.table.c.id.in_(wanted[at : at + CHUNK])])}
+        # By their ids alone: that they exist for the caller was found out above, and more conditions may lead the store astray.
+        found = work.conn.execute(_select(resource).where(resource.table.c.id.in_(wanted[at : at + CHUNK]))).mappings()
+        by_id |= {row["id"]: row for row in found}
     return Page(page, count, total, documents(work, resource, [by_id[key] for key in wanted if key in by_id]))
+
+
+def _count(work: Work, resource: Resource, where: list[sa.ColumnElement[bool]]) -> int:
+    """How many rows there are. Without a filter in the form in which that is quick."""
+    if not where and work.caller.scope is None and resource.counted:
+        return work.conn.scalar(sa.select(sa.func.count()).select_from(resource.table).where(*resource.counted)) or 0
+    return work.conn.scalar(sa.select(sa.func.count()).select_from(resource.from_).where(*base(work, resource), *where)) or 0
 
 
 def conditions(work: Work, resource: Resource, query: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
@@ -183,6 +204,12 @@ def conditions(work: Work, resource: Resource, query: Mapping[str, str]) -> list
 def pattern(text: str) -> str:
     """A `like` filter's value as an SQL pattern with `\\` as the escape: `*` stands for any text."""
     return re.sub(r"([\\%_])", r"\\\1", text).replace("*", "%")
+
+
+def like(work: Work, column: sa.ColumnElement[Any], text: str) -> sa.ColumnElement[bool]:
+    """The value matches a pattern (of `pattern`), case does not matter. SQLite's own LIKE is like that, and can use an index."""
+    sqlite = work.conn.dialect.name == "sqlite"
+    return column.like(text, escape="\\") if sqlite else column.ilike(text, escape="\\")
 
 
 # ---------------------------------------------------------------------------------------------------------------------- inside
@@ -244,9 +271,9 @@ def _condition(work: Work, resource: Resource, declared: Filter, text: str) -> s
     if declared.kind == "bool":
         return column.is_(bool(Bool().parse(text, zone)))
     if declared.kind == "like":
-        return column.ilike(pattern(text), escape="\\")
+        return like(work, column, pattern(text))
     if declared.kind == "contains":
-        return column.ilike(f"%{pattern(text)}%", escape="\\")
+        return like(work, column, f"%{pattern(text)}%")
     if declared.kind == "list":
         values = [part.strip() for part in text.split(",")]
         return column.not_in(values) if declared.negate else column.in_(values)

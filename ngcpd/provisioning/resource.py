@@ -107,6 +107,9 @@ class Resource:
     table: sa.Table
     fields: tuple[Field, ...]
     source: sa.FromClause | None = None
+    counted: tuple[sa.ColumnElement[bool], ...] = ()
+    """`where` in another form of the same meaning, by which an administrator's rows are counted quickly."""
+
     where: tuple[sa.ColumnElement[bool], ...] = ()
     scope: sa.ColumnElement[Any] | Callable[[int], sa.ColumnElement[bool]] | None = None
     unscoped: bool = False

@@ -29,13 +29,20 @@ def items(ddl: str) -> list[str]:
     return sorted(part.strip(" ,)") for part in ddl.replace(", CONSTRAINT", "\nCONSTRAINT").split("\n"))
 
 
+def meant_for(item: object, dialect: str) -> bool:
+    """False for an index that is declared for another engine only (`ddl_if`)."""
+    rule = getattr(item, "_ddl_if", None)
+    return rule is None or rule.dialect == dialect
+
+
 def test_upgrade_equals_metadata(empty_url):
     assert migrations.current(empty_url) is None
     assert migrations.upgrade(empty_url) is None
     assert migrations.current(empty_url) == migrations.head()
     engine = make_engine(empty_url)
     with engine.connect() as conn:
-        assert compare_metadata(MigrationContext.configure(conn, opts={"compare_type": True}), metadata) == []
+        options = {"compare_type": True, "include_object": lambda item, *_: meant_for(item, conn.dialect.name)}
+        assert compare_metadata(MigrationContext.configure(conn, opts=options), metadata) == []
         migrated = dump(conn)
         columns = {t: [c["name"] for c in sa.inspect(conn).get_columns(t)] for t in metadata.tables}
     assert columns == {name: [c.name for c in t.columns] for name, t in metadata.tables.items()}

@@ -82,7 +82,10 @@ subscriber = table(
     sa.UniqueConstraint("domain_id", "webusername"),
     sa.Index(None, "external_id"),
     sa.Index(None, "domain_id", "status"),
+    sa.Index(None, "username"),
 )
+# The names of one page or filter out of many: case does not matter there, and SQLite looks for an index that says so.
+sa.Index("ix_subscriber__username_nocase", sa.collate(subscriber.c.username, "NOCASE")).ddl_if(dialect="sqlite")
 
 # E.164: country code, area code (may be empty), subscriber number; `e164` is the three written together and what calls are found by.
 # A number without subscriber is free. A subscriber has one number with `is_primary` at most; the others are its aliases.

@@ -35,10 +35,13 @@ def relations(resource: Resource, doc: Doc, resources: Mapping[str, Resource], c
         if link.filter:
             value = doc.get(link.by)
             if value is not None and "GET" in target.collection:
-                found.setdefault(link.rel, []).append(f"{uri(target)}?{link.filter}={quote(str(value), safe='')}")
+                shown = value if isinstance(value, int) else quote(str(value), safe="")
+                found.setdefault(link.rel, []).append(f"/api/{target.name}/?{link.filter}={shown}")
             continue
         value = doc.get(link.field)
-        keys = value if isinstance(value, list) else [value] if value else []
+        if not value:
+            continue
+        keys = value if isinstance(value, list) else [value]
         if "GET" in target.item:
             found.setdefault(link.rel, []).extend(uri(target, key) for key in keys)
     return {rel: targets for rel, targets in found.items() if targets}

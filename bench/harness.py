@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import pymysql
 
-from bench import small
+from bench import provisioning, small
 from bench.host import (
     CALLEE,
     DATABASE,
@@ -413,8 +413,11 @@ class Bench:
     def start(self) -> None:
         small.start(self)
 
+    def provision(self) -> None:
+        provisioning.provision(self)
 
-CASES = ("call", "plain", "register", "rate", "lateness", "cdr", "memory", "start")
+
+CASES = ("call", "plain", "register", "rate", "lateness", "cdr", "memory", "start", "provision")
 
 
 def up_to_date() -> None:

@@ -22,6 +22,12 @@ TARGETS: dict[str, tuple[float, bool]] = {
     "memory.registration_bytes": (3000, True),
     "memory.call_bytes": (40000, True),
     "start.seconds": (2, True),
+    "import.subscribers_per_second": (500, False),
+    "directory.mb_per_100k": (400, True),
+    "api.get_cpu_ms": (20, True),
+    "api.list_cpu_ms": (20, True),
+    "api.list_cpu_ms_worst": (20, True),
+    "provision.failed_calls": (0, True),
 }
 
 

@@ -182,10 +182,26 @@ def list_page(work: Work, resource: Resource, query: Mapping[str, str], parent: 
 
 
 def _count(work: Work, resource: Resource, where: list[sa.ColumnElement[bool]]) -> int:
-    """How many rows there are. Without a filter in the form in which that is quick."""
-    if not where and work.caller.scope is None and resource.counted:
-        return work.conn.scalar(sa.select(sa.func.count()).select_from(resource.table).where(*resource.counted)) or 0
+    """How many rows there are for the caller."""
     return work.conn.scalar(sa.select(sa.func.count()).select_from(resource.from_).where(*base(work, resource), *where)) or 0
+
+
+def _quick_count(work: Work, resource: Resource) -> int | None:
+    """The same without a filter, in the form in which it is quick; None when there is no such form."""
+    if resource.counted is None or work.caller.is_person:
+        return None
+    return work.conn.scalar(sa.select(sa.func.count()).select_from(resource.table).where(*resource.counted(work.caller.scope))) or 0
+
+
+def _scoped(work: Work, resource: Resource, total: int | None, needed: int) -> list[sa.ColumnElement[bool]]:
+    """`base`; when a reseller who has a good part of all rows wants the first `needed` ones: in a form that lets the store walk them in their
+    order and stop after a page, and not collect and sort all that are the reseller's."""
+    scope = work.caller.scope
+    if total is None or scope is None or resource.dense is None:
+        return base(work, resource)
+    newest = work.conn.scalar(sa.select(sa.func.max(resource.table.c.id))) or 0
+    # About so many rows are walked until the page is full, instead of `total` collected.
+    return [*resource.where, resource.dense(scope)] if 2 * needed * newest < total * total else base(work, resource)
 
 
 def conditions(work: Work, resource: Resource, query: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:

@@ -107,8 +107,10 @@ class Resource:
     table: sa.Table
     fields: tuple[Field, ...]
     source: sa.FromClause | None = None
-    counted: tuple[sa.ColumnElement[bool], ...] = ()
-    """`where` in another form of the same meaning, by which an administrator's rows are counted quickly."""
+    counted: Callable[[int | None], tuple[sa.ColumnElement[bool], ...]] | None = None
+    """`where` and `scope` (None: all) in another form of the same meaning, by which rows of the main table are counted quickly."""
+    dense: Callable[[int], sa.ColumnElement[bool]] | None = None
+    """`scope` in a form that keeps the store from searching by it."""
 
     where: tuple[sa.ColumnElement[bool], ...] = ()
     scope: sa.ColumnElement[Any] | Callable[[int], sa.ColumnElement[bool]] | None = None

@@ -44,6 +44,19 @@ def of_reseller(reseller_id: int) -> sa.ColumnElement[bool]:
     return subscriber.c.domain_id.in_(sa.select(domain.c.id).where(domain.c.reseller_id == reseller_id))
 
 
+def counted(reseller_id: int | None) -> tuple[sa.ColumnElement[bool], ...]:
+    """Living subscribers of a reseller (None: all) as parts of one index."""
+    homes = sa.select(domain.c.id).where(domain.c.is_system.is_(False))
+    if reseller_id is not None:
+        homes = homes.where(domain.c.reseller_id == reseller_id)
+    return subscriber.c.status.in_(("active", "locked")), subscriber.c.domain_id.in_(homes)
+
+
+def dense(reseller_id: int) -> sa.ColumnElement[bool]:
+    """`of_reseller` of a sum: no index has it."""
+    return (subscriber.c.domain_id + 0).in_(sa.select(domain.c.id).where(domain.c.reseller_id == reseller_id))
+
+
 def of_customers(column: sa.ColumnElement[Any], *, like: bool = False) -> Any:
     """A condition on the customer of a subscriber, for a filter."""
 
@@ -266,7 +279,9 @@ def sift(work: Work, items: list[Values], seen: dict[Any, Any] | None) -> dict[i
     refused: dict[int, ProvisioningError] = {}
     for at, given in enumerate(items):
         customer_id = given["customer_id"]
-        taken = next((digits for digits in numbered[at] if digits in owned or ("number", digits) in seen), None)
+        # Extensions of a Cloud PBX may take numbers of their pilot: that is for the creation itself to find out.
+        mine = () if given["_pbx"] else numbered[at]
+        taken = next((digits for digits in mine if digits in owned or ("number", digits) in seen), None)
         left = room.get(customer_id)
         if homes[at] in names or ("name", homes[at]) in seen:
             refused[at] = _exists()
@@ -464,10 +479,8 @@ SUBSCRIBERS = Resource(
     help="A subscriber: who registers a telephone and makes calls.",
     table=subscriber,
     where=(subscriber.c.status != "terminated", subscriber.c.domain_id.not_in(HIDDEN_DOMAINS)),
-    counted=(
-        subscriber.c.status.in_(("active", "locked")),
-        subscriber.c.domain_id.in_(sa.select(domain.c.id).where(domain.c.is_system.is_(False))),
-    ),
+    counted=counted,
+    dense=dense,
     scope=of_reseller,
     extra={"domain": _home, "reseller_id": _owner, "email": _mail},
     fields=(

@@ -29,7 +29,7 @@ LEFT_OUT: dict[str, str] = {
     **dict.fromkeys(("preference", "preference_enum"), "the catalogue is part of the product"),
     **dict.fromkeys(("peer_group", "peer_host", "peer_rule", "lnp_number"), "belongs to the platform"),
     "interception": "orders of an authority to this platform",
-    "fax_job": "what waits to be sent is sent from here",
+    **dict.fromkeys(("fax_job", "mail_queue"), "what waits to be sent is sent from here"),
     "rtc_session": "sessions end with the move",
     "invoice": "documents with serial numbers of this platform",
     "voucher": "codes are kept under keys of this installation",

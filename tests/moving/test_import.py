@@ -183,7 +183,7 @@ def test_a_wrong_header_is_told_before_anything_is_made(lone: Node) -> None:
 def test_killed_and_carried_on(node: Node) -> None:
     """After SIGKILL in the middle the same command makes the rest: everything once, each refused line told once."""
     customer = node.customer()
-    total = 2000
+    total = 1400
     rows = [line(customer, f"u{n}", n, "x" if n % 100 == 50 else "secret-12") for n in range(total)]
     path = node.file("s.csv", HEADER + "".join(rows))
     command = [sys.executable, "-m", "ngcpd.cli.ngcpctl", "import", str(path), "-c", str(node.etc)]

@@ -164,6 +164,35 @@ class Web:
         return (await root.post("/api/subscribers/", body)).id
 
 
+def certificate(web: Web, name: str, serial: int, authority: bool = True) -> str:
+    """Path of a client certificate with its key, signed by the authority of the interface or by itself."""
+    import datetime
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    ca = x509.load_pem_x509_certificate(Path(web.authority[0]).read_bytes())
+    ca_key = serialization.load_pem_private_key(Path(web.authority[1]).read_bytes(), None)
+    now = datetime.datetime.now(datetime.UTC)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(ca.subject)
+        .public_key(key.public_key())
+        .serial_number(serial)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(ca_key if authority else key, hashes.SHA256())
+    )
+    path = web.directory / f"{serial}.pem"
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(built.public_bytes(serialization.Encoding.PEM) + secret)
+    return str(path)
+
+
 def serve(store_url: str, tmp_path: Path) -> Iterator[Web]:
     """A fixture's body: an interface on a store."""
     clock, rng = ReactorClock(reactor), SystemRng()

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from ngcpd.store.tables.identity import number, subscriber
 from ngcpd.store.tables.tenancy import contact
-from tests.web.harness import Client, Web
+from tests.web.harness import Client, Web, certificate
 
 ensure = pytest_twisted.ensureDeferred
 
@@ -291,35 +291,7 @@ async def test_fee_upload(web: Web) -> None:
 
 @ensure
 async def test_client_certificate(web: Web) -> None:
-    import datetime
-    from pathlib import Path
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     from ngcpd.store.tables.tenancy import admin
-
-    def issue(name: str, serial: int, authority: bool = True) -> str:
-        key = ec.generate_private_key(ec.SECP256R1())
-        ca = x509.load_pem_x509_certificate(Path(web.authority[0]).read_bytes())
-        ca_key = serialization.load_pem_private_key(Path(web.authority[1]).read_bytes(), None)
-        now = datetime.datetime.now(datetime.UTC)
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        built = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(ca.subject)
-            .public_key(key.public_key())
-            .serial_number(serial)
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .sign(ca_key if authority else key, hashes.SHA256())
-        )
-        path = web.directory / f"{serial}.pem"
-        secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        path.write_bytes(built.public_bytes(serialization.Encoding.PEM) + secret)
-        return str(path)
 
     web.database.run_here(lambda conn: conn.execute(sa.update(admin).where(admin.c.id == 1).values(cert_serial="1467000000")))
     right = "Sipwise NGCP API client certificate"
@@ -329,5 +301,5 @@ async def test_client_certificate(web: Web) -> None:
         ("somebody", 1467000002, True, 403),
         (right, 1467000003, False, 400),
     ):
-        answer = await web.client(certificate=issue(name, serial, authority)).get("/api/customers/")
+        answer = await web.client(certificate=certificate(web, name, serial, authority)).get("/api/customers/")
         assert answer.status == status, (name, serial, answer)

@@ -14,6 +14,7 @@ from ngcpd.provisioning.env import Env
 from ngcpd.provisioning.errors import Absent, Invalid, ProvisioningError, Stale
 from ngcpd.provisioning.registry import standard
 from ngcpd.provisioning.resource import Doc, Resource, Work
+from ngcpd.provisioning.uploads import Blob
 
 if TYPE_CHECKING:
     from ngcpd.app.daemon import Daemon
@@ -78,6 +79,8 @@ def _resource(args: Args, verb: str) -> Resource:
     on_item = {"show": "GET", "set": "PUT", "delete": "DELETE"}
     if (verb in methods and methods[verb] not in found.collection) or (verb in on_item and on_item[verb] not in found.item):
         raise CommandError(f"{found.name} has no {verb}", "bad-request")
+    if found.download is not None or (verb in ("create", "set") and any(isinstance(f.type, Blob) and f.required for f in found.fields)):
+        raise CommandError(f"{found.name} are files, use the REST interface", "bad-request")
     return found
 
 

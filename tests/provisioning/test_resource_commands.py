@@ -53,6 +53,18 @@ def test_life_of_an_object(world: World) -> None:
     assert "clir" in str(client.call("resource.list", {"resource": "subscriberpreferencedefs"}))
 
 
+def test_files_are_not_for_the_command_line(world: World) -> None:
+    client = Client(world)
+    key = run(client, "soundsets", "create", "reseller_id=1", "name=english").split()[1]
+    for words in (("soundfiles", "create", f"set_id={key}", "handle=cf_loop", "filename=a.wav"), ("soundfilerecordings", "show", "1")):
+        with pytest.raises(CommandError, match="use the REST interface"):
+            run(client, *words)
+    assert "music_on_hold" in run(client, "soundhandles", "list", "group=music_on_hold")
+    with pytest.raises(CommandError, match="subscriber_id or customer_id is required"):
+        run(client, "calllists", "list")
+    assert "no calllists" in run(client, "calllists", "list", f"customer_id={world.customer()}")
+
+
 def test_money(world: World) -> None:
     """What a POST does without making an object, what has parents, and what is kept of a refusal."""
     client = Client(world)

@@ -20,6 +20,7 @@ from ngcpd.store import changes
 from ngcpd.store.db import now
 from ngcpd.store.tables.devices import pbx_group_member
 from ngcpd.store.tables.identity import HUNT_POLICIES, domain, number, subscriber
+from ngcpd.store.tables.tenancy import contract
 
 if TYPE_CHECKING:
     from ngcpd.provisioning.subscribers import NewSubscriber
@@ -85,6 +86,8 @@ def extended(base: E164, extension: str) -> E164:
 
 def checked(conn: sa.Connection, customer_id: int, seat: Seat, username: str, *, subscriber_id: int | None = None) -> tuple[Seat, Pilot | None]:
     """The seat as it is stored, and the customer's pilot (None: this is it). ProvisioningError when it cannot be (REST API 2.4)."""
+    # The customer is locked, so that two changes cannot take the same extension.
+    conn.execute(sa.select(contract.c.id).where(contract.c.id == customer_id).with_for_update())
     first = pilot(conn, customer_id)
     mine = first is not None and first.id == subscriber_id
     if seat.is_pilot and seat.is_group:

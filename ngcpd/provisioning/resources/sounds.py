@@ -114,6 +114,8 @@ def prepare_file(given: Doc) -> Doc:
 
 def check_file(work: Work, values: Values, row: Row | None) -> None:
     """The handle must be one that this kind of set may have, and no other file of the set has it after a move."""
+    # The set is locked, so that of two uploads for a handle the second takes the place of the first.
+    work.conn.execute(sa.select(sound_set.c.id).where(sound_set.c.id == values["set_id"]).with_for_update())
     customer = work.conn.scalar(sa.select(sound_set.c.contract_id).where(sound_set.c.id == values["set_id"])) is not None
     handle = handles.choose(values["handle"], values.get("group"), customer)
     if handle is None:

@@ -126,6 +126,7 @@ cdr = table(
     sa.Index(None, "export_status"),
     sa.Index(None, "start_time"),
     sa.Index(None, "source_account_id", "start_time"),
+    sa.Index(None, "destination_account_id", "start_time"),
     sa.Index(None, "source_cli", "destination_user_in", "start_time"),
 )
 

@@ -42,6 +42,9 @@ def simulation(seconds: float, failures: list[str]) -> dict[str, float]:
         seed = secrets.randbelow(2**31)
         try:
             result = simulate(seed)
+        except KeyboardInterrupt:
+            print("interrupted; what was done so far counts", flush=True)
+            break
         except Exception as error:  # noqa: BLE001 - a seed that breaks the simulation itself is a failure like others
             failures.append(f"seed {seed}: {type(error).__name__}: {error}\n  repeat: scripts/soak.py --seed {seed}")
             print(failures[-1], flush=True)

@@ -119,7 +119,11 @@ def commands(daemon: Daemon) -> dict[str, Command]:
 
         def again(failure: Any) -> Any:
             failure.trap(Stale)
-            return run(fn, env, *rest)
+
+            def next_part(more: bool) -> Any:
+                return run(failure.value.part).addCallback(next_part) if more else run(fn, env, *rest)
+
+            return next_part(True)
 
         return read(fn, env, *rest).addErrback(again).addErrback(told)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,7 +57,12 @@ class Forbidden(ProvisioningError):
 
 
 class Stale(Exception):
-    """What was to be read has to be brought up to date first, which the reading unit of work cannot do: run it again as one that writes."""
+    """What was to be read has to be brought up to date first, which the reading unit of work cannot do: run `part` as a unit of work of its own
+    until it answers False (nothing is left to do), then the reading one again as one that may write."""
+
+    def __init__(self, part: Callable[[sa.Connection], bool]) -> None:
+        super().__init__("something has to be brought up to date first")
+        self.part = part
 
 
 @contextmanager

@@ -130,3 +130,25 @@ def test_two_topups_in_one_second(world: World, someone: tuple[int, int]) -> Non
     world.clock.advance(1)
     world.do(topup.book, asked)
     assert stored(world, customer)[-1][2] == 200 and stored(world, customer)[-1][1] == datetime.datetime(9999, 12, 31, 23, 59, 59)
+
+
+def test_very_many_intervals_are_made_in_parts(world: World, someone: tuple[int, int]) -> None:
+    """Looking makes them in units of work of 5000 at most; in the end they are those of one go."""
+    customer, _ = someone
+    values = {"balance_interval_unit": "minute", "balance_interval_value": 1, "balance_interval_start_mode": "create"}
+    world.do(give, customer, world.do(package, 1, values, {"initial": 1}))
+    alone = world.database.read_here(lambda conn: load(conn, world.env, [customer]))[customer]
+    before = len(stored(world, customer))
+    world.clock.advance(38 * DAY)  # the interval in force ends at midnight of 14 December
+    alone.catch_up(world.database.read_here(now))
+    missing, parts = len(alone.rows) - 1, 0
+    assert missing > 10_000
+    try:
+        world.database.read_here(balance.catch_up, world.env, [customer])
+    except Stale as stale:
+        while world.database.run_here(stale.part):
+            parts += 1
+            assert len(stored(world, customer)) == before + parts * 5000
+    rows = stored(world, customer)
+    assert parts == missing // 5000 and len(rows) == before + missing and rows[-1][:2] == (alone.row.start, alone.row.end)
+    world.database.read_here(balance.catch_up, world.env, [customer])

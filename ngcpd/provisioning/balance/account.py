@@ -105,16 +105,21 @@ class Account:
         self._raised(Terms(), at)
         self.catch_up(at)
 
-    def catch_up(self, at: datetime.datetime) -> None:
-        """Add the intervals that are missing up to a moment (billing 4.4). Underrun rules act at most once in it."""
+    def catch_up(self, at: datetime.datetime, most: int | None = None) -> int:
+        """Add the intervals that are missing up to a moment (billing 4.4), or `most` of them; how many there were. Underrun rules act at most once
+        in it."""
         done: set[str] = set()
+        before_all = len(self.rows)
         while self.row.end < at:
+            if most is not None and len(self.rows) - before_all >= most:
+                return most
             before = self.row.cash
             self._follow(self.row.end + SECOND, self.terms, self.terms)
             self._crossed(before, self.row.start, at, done)
         if self._expired(at):
             before, self.row.cash, self.changed = self.row.cash, ZERO, True
             self._crossed(before, at, at, done)
+        return len(self.rows) - before_all
 
     def write(self, cash: Decimal, seconds: int, at: datetime.datetime) -> None:
         """Put other amounts into the interval in force (billing 4.7)."""

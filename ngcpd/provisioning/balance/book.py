@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
@@ -26,6 +27,7 @@ from ngcpd.store.tables.tenancy import contract
 
 _BALANCE = contract_balance.c
 _MANY = 1000
+_PART = 5000
 
 
 def open_account(conn: sa.Connection, env: Env, contract_id: int) -> None:
@@ -43,12 +45,25 @@ def catch_up(conn: sa.Connection, env: Env, contracts: Iterable[int], at: dateti
     if not due:
         return
     if conn.get_execution_options().get("readonly"):
-        raise Stale
+        raise Stale(functools.partial(catch_up_part, env=env, contracts=due))
     lock(conn, due)
     accounts = [account for account in load(conn, env, due).values() if account.due(moment)]
     for account in accounts:
         account.catch_up(moment)
     save(conn, accounts)
+
+
+def catch_up_part(conn: sa.Connection, env: Env, contracts: Sequence[int]) -> bool:
+    """As much of `catch_up` as a unit of work may hold others up; whether something is left. Intervals can be as short as a minute."""
+    moment, left = now(conn), _PART
+    for key in _due(conn, env, contracts, moment):
+        account = account_of(conn, env, key)
+        if account is not None and account.due(moment):
+            left -= account.catch_up(moment, left)
+            save(conn, [account])
+        if left <= 0:
+            return True
+    return False
 
 
 def account_of(conn: sa.Connection, env: Env, contract_id: int) -> Account | None:

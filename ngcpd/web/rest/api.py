@@ -159,9 +159,16 @@ class Api:
         reading: Deferred[Answer] = self._database.read(unit, self._served, caller, resource, message, *rest)
         try:
             return await reading
-        except Stale:
+        except Stale as stale:
+            more = True
+            while more:  # a part at a time, others get their turn between them
+                more = await self._part(stale)
             writing: Deferred[Answer] = self._database.run(unit, self._served, caller, resource, message, *rest)
             return await writing
+
+    async def _part(self, stale: Stale) -> bool:
+        done: Deferred[bool] = self._database.run(stale.part)
+        return await done
 
     async def _post(self, caller: Caller, resource: Resource, message: Message) -> Answer:
         if resource.failed is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
@@ -11,9 +12,9 @@ from ngcpd.directory.directory import Directory
 from ngcpd.directory.model import NumberEntry
 from ngcpd.provisioning import preferences, routing, subscribers, tenancy
 from ngcpd.provisioning.env import Env
-from ngcpd.runtime.fake import SeededRng
+from ngcpd.runtime.fake import InlineExecutor, SeededRng, SimClock
 from ngcpd.store import seed
-from ngcpd.store.changes import ChangeFeed
+from ngcpd.store.changes import ChangeFeed, purge
 from ngcpd.store.credentials import Argon, Vault
 from ngcpd.store.db import Database
 from tests.directory.world import PASSWORD, e164
@@ -89,3 +90,59 @@ async def test_life_of_a_subscriber(store_url: str) -> None:
         feed.stop()
         await until(lambda: directory.counters()["reads"] == 0)
         database.close()
+
+
+@pytest.mark.parametrize("purged", [False, True])
+def test_far_behind(store_url: str, purged: bool) -> None:
+    """A node that did not read for a long time while thousands of changes were made, and, with `purged`, while old notices were deleted
+    beyond where it stood: it ends with what is in the store, as one that starts anew would."""
+    clock, rng = SimClock(), SeededRng()
+    env = Env(clock, rng, Vault(b"k" * 32, rng), Argon(rng, 1, 8, 1))
+    writer, reader = (Database(store_url, InlineExecutor(), clock) for _ in range(2))
+    writer.run_here(seed.seed, rng, env.vault, env.argon)
+
+    def people(conn: Any, names: range) -> list[int]:
+        contact = tenancy.create_contact(conn, env, reseller_id=1)
+        customer = tenancy.create_customer(conn, env, contact_id=contact)
+        new = [
+            subscribers.NewSubscriber(customer_id=customer, domain="a.test", username=f"u{n}", password=PASSWORD, number=e164(f"4311{n:04d}"))
+            for n in names
+        ]
+        return [made.id for made in subscribers.create_subscribers(conn, env, new)]
+
+    writer.run_here(lambda conn: tenancy.create_domain(conn, env, name="a.test"))
+    first = writer.run_here(people, range(20))
+    feed = ChangeFeed(reader, clock)
+    directory = Directory(reader, feed, clock)
+    heard: list[tuple[str, int]] = []
+    directory.subscribe(lambda kind, key: heard.append((kind, key)))
+    feed.start()
+    directory.start()
+    directory.load(first)
+    assert directory.subscriber(first[1]) is not None and directory.counters()["numbers"] == 20
+    own = directory.counters()["users"] - 20  # those of the system
+    # far from it
+    writer.run_here(people, range(20, 1220))
+    writer.run_here(lambda conn: subscribers.terminate_subscriber(conn, env, subscriber_id=first[0]))
+    for value in (True, False) * 5:
+        writer.run_here(
+            lambda conn, value=value: preferences.set_preference(conn, env, level="usr", owner_id=first[1], attribute="clir", value=value)
+        )
+    writer.run_here(lambda conn: preferences.set_preference(conn, env, level="usr", owner_id=first[1], attribute="clir", value=True))
+    if purged:
+        clock.epoch += 26 * 3600
+        writer.run_here(lambda conn: tenancy.create_domain(conn, env, name="late.test"))
+        assert writer.run_here(purge) > 2000
+    assert directory.user_id("a.test", "u1219") is None
+    clock.advance(1.1)
+    assert directory.counters()["users"] - own == 1219 == directory.counters()["numbers"]
+    assert directory.user_id("a.test", "u1219") is not None and directory.number("43111219") is not None
+    assert directory.user_id("a.test", "u0") is None and ("subscriber_gone", first[0]) in heard
+    assert (("all", 0) in heard) is purged and (directory.domain("late.test") is not None) is purged
+    directory.load([first[1]])
+    found = directory.subscriber(first[1])
+    assert found is not None and found.prefs.flag("clir")
+    directory.stop()
+    feed.stop()
+    writer.close()
+    reader.close()

@@ -33,6 +33,7 @@ from ngcpd.provisioning.resources import (
     special,
     subscribers,
     templates,
+    topups,
     voicemails,
     vouchers,
 )
@@ -67,6 +68,7 @@ MODULES = (
     special,
     subscribers,
     templates,
+    topups,
     voicemails,
     vouchers,
 )

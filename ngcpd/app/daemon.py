@@ -292,6 +292,7 @@ def rules(loaded: Loaded) -> Rules:
         password_web_autogenerate=loaded.settings.get("www_admin.security.password_web_autogenerate"),
         profile_sets_reseller_edit=loaded.settings.get("profile_sets.reseller_edit"),
         legacy_show_passwords=loaded.settings.get("api.legacy_show_passwords"),
+        fee_columns=tuple(loaded.settings.get("www_admin.fees_csv.element_order")),
         adminmail=loaded.settings.general.adminmail,
         single_as_object=loaded.settings.get("api.single_as_object"),
         max_rows=loaded.settings.get("api.max_rows"),

@@ -124,6 +124,7 @@ IN_USE = frozenset(
         "sems.sbc.calltimer_enable",
         "sems.sbc.calltimer_max",
         "www_admin.enabled",
+        "www_admin.fees_csv.element_order",
         "www_admin.http_admin.port",
         "www_admin.http_admin.sslcertfile",
         "www_admin.http_admin.sslcertkeyfile",

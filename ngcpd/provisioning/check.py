@@ -66,6 +66,14 @@ def username(field: str, value: str | None) -> str:
     return name
 
 
+def webusername(field: str, value: str | None) -> str:
+    """A login of the self-care pages: a user name that may be a mail address."""
+    name = needed(field, value, 127)
+    for part in name.split("@"):
+        username(field, part)
+    return name
+
+
 def domain(field: str, value: str | None) -> str:
     """A host name or an address; lower case, IPv6 without brackets in its canonical form."""
     name = needed(field, value, 127).lower().removesuffix(".")

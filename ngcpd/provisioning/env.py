@@ -10,6 +10,11 @@ from ngcpd.runtime.ports import Clock, Rng
 from ngcpd.store.catalogue import Catalogue, load
 from ngcpd.store.credentials import Argon, Vault
 
+FEE_COLUMNS = (
+    "source", "destination", "direction", "zone", "zone_detail", "onpeak_init_rate", "onpeak_init_interval", "onpeak_follow_rate",
+    "onpeak_follow_interval", "offpeak_init_rate", "offpeak_init_interval", "offpeak_follow_rate", "offpeak_follow_interval", "use_free_time",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -18,7 +23,7 @@ class Rules:
     `profile_sets_reseller_edit`: resellers may change subscriber profiles. `legacy_show_passwords`: show passwords without the right, as older
     products did. `single_as_object`: a collection of one shows an object and not an array. `max_rows`: the longest page, 0 = any. `journal`:
     which operations on a resource are kept in the journal, where it is not all of them; `journal_deflate`: its documents are kept
-    compressed. `adminmail`: sender of the platform's own mails.
+    compressed. `fee_columns`: what the columns of files of fees are. `adminmail`: sender of the platform's own mails.
     `faxserver`: faxes can be sent.
     """
 
@@ -39,6 +44,7 @@ class Rules:
     max_rows: int = 0
     journal: Mapping[str, frozenset[str]] = field(default_factory=dict)
     journal_deflate: bool = False
+    fee_columns: tuple[str, ...] = FEE_COLUMNS
     adminmail: str = "adjust@example.org"
 
 

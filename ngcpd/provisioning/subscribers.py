@@ -309,7 +309,7 @@ def _row(
         "username": name,
         "live_name": name,
         "status": check.one_of("status", item.status, ("active", "locked")),
-        "webusername": name if item.webusername is None else check.username("webusername", item.webusername),
+        "webusername": name if item.webusername is None else check.webusername("webusername", item.webusername),
         "webpassword_hash": item.webpassword_hash if webpassword is None else env.argon.hash(webpassword),
         "is_admin": bool(item.is_admin),
         "external_id": check.text("external_id", item.external_id, 255, required=False),

@@ -217,3 +217,62 @@ async def test_lock_levels(web: Web) -> None:
     locked = await root.post("/api/subscribers/", {**await root.doc(path), "username": "ben", "webusername": "ben", "status": "locked", "lock": None})
     assert locked.status == 201 and (await root.doc(f"/api/subscribers/{locked.id}"))["lock"] == 4
     assert json.loads((await root.get(f"{path}/journal/recent")).body)["content"]["lock"] is None
+
+
+@ensure
+async def test_columns_of_fee_files(web: Web) -> None:
+    """1.10: the operator says what they are."""
+    root = web.client()
+    web.rules(fee_columns=("zone", "destination", "onpeak_init_rate", "onpeak_init_interval"))
+    lines = b"Austria,^43,0.02,60\n,^44,0.02,60\nAustria,^43,out,60,1\nItaly,(,0.1,60\nItaly,^39,0.1,30\n"
+    answer = await root.raw("POST", "/api/billingfees/?billing_profile_id=1&purge_existing=true", lines, Content_Type="text/csv")
+    assert (answer.status, answer.body) == (201, b"") and "location" not in answer.headers
+    fees = (await root.doc("/api/billingfees/?billing_profile_id=1&order_by=destination"))["_embedded"]["ngcp:billingfees"]
+    assert [(f["destination"], f["onpeak_init_rate"], f["onpeak_init_interval"], f["direction"]) for f in fees] == [
+        ("^39", 0.1, 30, "out"),
+        ("^43", 0.02, 60, "out"),
+    ]
+
+
+@ensure
+async def test_a_web_login_may_be_a_mail_address(web: Web) -> None:
+    root = web.client()
+    _, ada = await home(web, root)
+    path = f"/api/subscribers/{ada}"
+    doc = {**await root.doc(path), "webusername": "ada@brook.example", "webpassword": "w3b-ada-pw"}
+    assert (await root.put(path, doc)).status == 204
+    assert (await web.client(f"ada@brook.example@{DOMAIN}", "w3b-ada-pw").get("/api/customers/")).status == 403
+    assert (await web.client(f"ada@{DOMAIN}", "w3b-ada-pw").get("/api/customers/")).status == 401
+    for bad in ("@", "a@", "@b", "a b@c", "a@@b", "a\n@b", "a..b@c"):
+        assert (await root.put(path, {**doc, "webusername": bad})).status == 422, bad
+
+
+@ensure
+async def test_what_a_profile_takes_away(web: Web) -> None:
+    """5: the first profile is the default, a second default takes the flag; attributes that go take the subscribers' values with them."""
+    root = web.client()
+    customer, ada = await home(web, root)
+    group = (await root.post("/api/subscriberprofilesets/", {"reseller_id": 1, "name": "homes", "description": "d"})).id
+    body = {"profile_set_id": group, "name": "all", "description": "d", "attributes": ["clir", "block_out_list", "cfu"]}
+    bad = await root.post("/api/subscriberprofiles/", {**body, "attributes": ["no_such"]})
+    assert bad.status == 422 and "field='attributes'" in bad.json()["message"]
+    first = (await root.post("/api/subscriberprofiles/", body)).id
+    second = (await root.post("/api/subscriberprofiles/", {**body, "name": "few", "attributes": ["clir"], "set_default": True})).id
+    assert [(await root.doc(f"/api/subscriberprofiles/{key}"))["set_default"] for key in (first, second)] == [False, True]
+    path, prefs = f"/api/subscribers/{ada}", f"/api/subscriberpreferences/{ada}"
+    assert (await root.put(prefs, {"clir": True, "block_out_list": ["43900*"], "peer_auth_user": "x"})).status == 204
+    doc = await root.doc(path)
+    assert (await root.put(path, {**doc, "profile_id": first, "profile_set_id": group})).status == 204
+    assert (await root.doc(prefs))["block_out_list"] == ["43900*"]
+    changed = await root.patch(f"/api/subscriberprofiles/{first}", [{"op": "replace", "path": "/attributes", "value": ["clir"]}])
+    assert changed.status == 204
+    after = await root.doc(prefs)
+    assert "block_out_list" not in after and after["clir"] is True and after["peer_auth_user"] == "x"
+    ben = await web.subscriber(root, customer, DOMAIN, "ben", profile_set_id=group)
+    assert (await root.doc(f"/api/subscribers/{ben}"))["profile_id"] == second, "only the set: its default"
+    assert (await root.delete(f"/api/subscriberprofiles/{second}")).status == 204
+    assert (await root.doc(f"/api/subscribers/{ben}"))["profile_id"] is None
+    assert (await root.doc(f"/api/subscriberprofiles/{first}"))["set_default"] is True
+    web.rules(profile_sets_reseller_edit=False)
+    _, own = await web.reseller("alps")
+    assert (await own.post("/api/subscriberprofilesets/", {"name": "x", "description": "d"})).status == 403

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from ngcpd.provisioning import lifecycle, schedule, units
 from ngcpd.provisioning.csvfile import csv_lines
+from ngcpd.provisioning.env import FEE_COLUMNS
 from ngcpd.provisioning.errors import Invalid, Plain
 from ngcpd.provisioning.fields import (
     Array,
@@ -268,12 +269,6 @@ def delete_fee(work: Work, row: Row) -> None:
     work.conn.execute(sa.update(billing_fee).where(billing_fee.c.id == row["id"]).values(deleted_at=now(work.conn)))
 
 
-COLUMNS = (
-    "source", "destination", "direction", "zone", "zone_detail", "onpeak_init_rate", "onpeak_init_interval", "onpeak_follow_rate",
-    "onpeak_follow_interval", "offpeak_init_rate", "offpeak_init_interval", "offpeak_follow_rate", "offpeak_follow_interval", "use_free_time",
-)  # fmt: skip
-
-
 def upload_fees(work: Work, query: Mapping[str, str], text: str) -> list[int]:
     """Lines of fees: bad ones are left out (their numbers), existing fees and the first of several lines win."""
     profile_id = _profile_of(work, query)
@@ -319,15 +314,16 @@ def _profile_of(work: Work, query: Mapping[str, str]) -> int:
 
 def _line(work: Work, line: list[str]) -> Doc | None:
     """One line as values, None when it cannot be used."""
-    if len(line) != len(COLUMNS):
+    columns = work.env.rules.fee_columns
+    if len(line) != len(columns):
         return None
-    given = dict(zip(COLUMNS, (part.strip() for part in line), strict=True))
-    if not given["zone"]:
+    given = dict(zip(columns, (part.strip() for part in line), strict=True))
+    if not given.get("zone"):
         return None
     errors: list[tuple[str, Any, str]] = []
-    fields = [f for f in FEES.fields if f.name in COLUMNS]
+    fields = [f for f in FEES.fields if f.name in FEE_COLUMNS]
     values = parse_fields(fields, {k: v for k, v in given.items() if v != ""}, work.env.zone, errors)
-    zone, detail = given["zone"], given["zone_detail"] or None
+    zone, detail = given["zone"], given.get("zone_detail") or None
     if errors or len(zone) > 127 or len(detail or "") > 127:
         return None
     return {**values, "zone": zone, "zone_detail": detail}

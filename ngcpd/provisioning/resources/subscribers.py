@@ -419,7 +419,7 @@ def _names(work: Work, row: Row, given: Values) -> None:
     """User name and web user name; digests and sealed password hang on the user name."""
     web = given.get("webusername")
     if web != row["webusername"]:
-        name = None if web is None else check.username("webusername", web)
+        name = None if web is None else check.webusername("webusername", web)
         _unused(work, "webusername", name, row)
         update_row(work, subscriber, row["id"], {"webusername": name})
     if given["username"] == row["username"]:
@@ -491,7 +491,7 @@ SUBSCRIBERS = Resource(
         Field("domain_id", Ref("domains"), nullable=True, help="SIP domain"),
         Field("username", Text(127, check=check.username), required=True, help="User name, unique in the domain"),
         Field("password", Text(255), keep=True, see="show_passwords", secret=True, column=None, help="SIP password"),
-        Field("webusername", Text(127, check=check.username), nullable=True, keep=True, help="Login of the self-care pages; the user name at first"),
+        Field("webusername", Text(127, check=check.webusername), nullable=True, keep=True, help="Web login; the user name at first"),
         Field("webpassword", Text(255), keep=True, write_only=True, secret=True, column=None, help="Password of the self-care pages"),
         _hash("ha1", MD5, "In the place of password: MD5 of user:domain:password, from another system"),
         _hash("ha1b", MD5, "With ha1: MD5 of user@domain:domain:password"),

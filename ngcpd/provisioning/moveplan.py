@@ -64,7 +64,7 @@ SEALED: dict[str, Callable[[str], str] | None] = {
     "fax_settings.password_enc": lambda uuid: f"fax:{uuid}",
     "device_redirect_credentials.password_enc": None,
     "device.encryption_key_enc": None,
-    "mail2fax_settings.secret_key_enc": None,
+    "mail2fax_settings.secret_key_enc": lambda uuid: f"mail2fax:{uuid}",
 }
 """Columns that are sealed with the key of the installation, and what they are bound to, given the subscriber's uuid. None: to something of
 this installation, they stay behind and have to be set anew."""

@@ -14,7 +14,7 @@ from ngcpd.provisioning.preferences import set_preference
 from ngcpd.provisioning.subscribers import NewSubscriber, create_subscribers, terminate_subscriber
 from ngcpd.provisioning.tenancy import create_contact, create_customer, create_domain, create_reseller
 from ngcpd.store.db import insert, now
-from ngcpd.store.tables import billing, features, identity, metadata, routing, tenancy
+from ngcpd.store.tables import billing, features, identity, media, metadata, routing, tenancy
 from ngcpd.store.tables._base import Fixed
 
 
@@ -51,6 +51,8 @@ def reseller(conn: sa.Connection, env: Env, name: str, number: int) -> int:
     set_preference(conn, env, level="usr", owner_id=made[0].id, attribute="contract_sound_set", value=sounds)
     secret = env.vault.seal("fax-secret", f"fax:{made[0].uuid}")
     insert(conn, features.fax_settings, subscriber_id=made[0].id, password_enc=secret, **stamp)
+    first_line = env.vault.seal("mail-secret", f"mail2fax:{made[0].uuid}")
+    insert(conn, media.mail2fax_settings, subscriber_id=made[0].id, secret_key_enc=first_line, **stamp)
     _rest(conn, key)
     place = conn.scalar(sa.select(identity.customer_location.c.id).where(moveplan.condition(identity.customer_location, key, at)))
     owner = conn.scalar(sa.select(identity.customer_location.c.contract_id).where(identity.customer_location.c.id == place))

@@ -131,6 +131,9 @@ def test_another_key(nodes: Callable[[str], Node], sqlite_template: Path, tmp_pa
     assert store.database.run_here(get_password, store.env, subscriber_id=who) == "secret-4-pw"
     sealed_fax = second.rows(sa.text("SELECT f.password_enc, s.uuid FROM fax_settings f JOIN subscriber s ON s.id = f.subscriber_id"))[0]
     assert store.env.vault.open(sealed_fax[0], f"fax:{sealed_fax[1]}") == "fax-secret"
+    sealed_mail = second.rows(sa.text("SELECT m.secret_key_enc, s.uuid FROM mail2fax_settings m JOIN subscriber s ON s.id = m.subscriber_id"))
+    kept = [store.env.vault.open(row[0], f"mail2fax:{row[1]}") for row in sealed_mail if row[0] is not None]
+    assert kept == ["mail-secret"]
     store.database.close()
     assert second.rows(sa.select(tenancy.reseller.c.name).where(tenancy.reseller.c.id > 1)) == [("Acme two",)]
 

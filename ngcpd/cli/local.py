@@ -40,10 +40,11 @@ class WallClock:
 class Pace:
     """Sizes of batches, so that each holds the store for a short time: use it as a context around each batch.
 
-    Beside a daemon on SQLite a pause follows, in which others get to write.
+    Beside a daemon on SQLite a pause follows, in which others get to write. Seconds: of a batch beside a daemon and alone, of the longest pause;
+    REST is the pause as a part of the batch's time.
     """
 
-    BESIDE, ALONE, REST = 0.05, 0.25, 0.4
+    BESIDE, ALONE, REST, LONGEST = 0.05, 0.25, 0.4, 0.025
 
     def __init__(self, database: Database, first: int, least: int, most: int) -> None:
         self.size = first
@@ -60,7 +61,7 @@ class Pace:
         wanted = self.size * min(2.0, (self.BESIDE if beside else self.ALONE) / max(took, 0.001))
         self.size = max(self._least, min(self._most, round(wanted)))
         if beside and self._database.is_sqlite and error is None:
-            time.sleep(min(took, 0.5) * self.REST)
+            time.sleep(min(took * self.REST, self.LONGEST))
 
 
 class Store:

@@ -79,6 +79,7 @@ LIVE = (
     "rtpproxy.rtp_timeout",
     "rtpproxy.rtp_timeout_onhold",
     "sems.sbc.calltimer_*",
+    "www_admin.fees_csv.element_order",
     "www_admin.http_admin.sslcertfile",
     "www_admin.http_admin.sslcertkeyfile",
     "www_admin.security.password_m*",

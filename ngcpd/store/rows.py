@@ -1,7 +1,7 @@
 """Many rows into one table at once, for the writers behind calls.
 
 What SQLAlchemy and the driver do for each single value costs more than the server's work with it. Here a statement's text is put together in one
-pass on MariaDB; SQLite takes the rows as they are, which is cheap there. Types convert and refuse values as they do everywhere.
+pass on MariaDB; SQLite gets tuples for a prepared statement. Types convert and refuse values as they do everywhere.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ LIMIT = 500_000
 Literal = Callable[[Any], str]
 
 
-def insert_rows(conn: sa.Connection, into: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that all have the columns of the first one. ValueError (DataError on SQLite) for a value that does not fit its column's type."""
+def insert_rows(conn: sa.Connection, into: sa.Table, rows: Sequence[Mapping[str, Any]], names: Sequence[str] = ()) -> None:
+    """Insert rows: columns `names`, or all of the first row. ValueError or DBAPIError for a value that does not fit its column."""
     if not rows:
         return
+    names = names or list(rows[0])
     if conn.dialect.name == "sqlite":
-        conn.execute(sa.insert(into), list(rows))
+        _prepared(conn, into, rows, names)
         return
-    names = list(rows[0])
     literals = [(name, _literal(into.c[name].type, conn.dialect)) for name in names]
     quoted = conn.dialect.identifier_preparer.quote
     head = f"INSERT INTO {quoted(into.name)} ({', '.join(map(quoted, names))}) VALUES "
@@ -41,6 +41,17 @@ def insert_rows(conn: sa.Connection, into: sa.Table, rows: Sequence[Mapping[str,
         part.append(text)
         size += len(text)
     _send(conn, head, part)
+
+
+def _prepared(conn: sa.Connection, into: sa.Table, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    quoted = conn.dialect.identifier_preparer.quote
+    statement = f"INSERT INTO {quoted(into.name)} ({', '.join(map(quoted, names))}) VALUES ({', '.join('?' * len(names))})"
+    converters = [into.c[name].type.dialect_impl(conn.dialect).bind_processor(conn.dialect) for name in names]
+    columns = [
+        [row[name] for row in rows] if convert is None else [convert(row[name]) for row in rows]
+        for name, convert in zip(names, converters, strict=True)
+    ]
+    conn.exec_driver_sql(statement, list(zip(*columns, strict=True))).close()
 
 
 def _send(conn: sa.Connection, head: str, part: list[str]) -> None:

@@ -161,6 +161,8 @@ class _Load:
         def wanted() -> Iterator[tuple[Row, dict[str, Any]]]:
             for row in self.arrival.rows(self._lines()):
                 values = self.arrival.values(row, bases)
+                if values is None:
+                    continue
                 told.extend(self.arrival.notices(row, values))
                 if row.line > first:
                     yield row, values

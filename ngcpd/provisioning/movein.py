@@ -78,7 +78,10 @@ class Arrival:
             for table, column in columns:
                 if table is row.table and row.values.get(column.name) is not None:
                     unique.setdefault(f"{table.name}.{column.name}", set()).add(self._renamed(row, column.name))
-        if found != self.counts:
+        # Of rows that nothing refers to, some may have stayed behind on their own (`moveout.Dangling`).
+        if found.keys() - self.counts.keys() or any(
+            found.get(name, 0) > count or (name in self._plan.referenced and found.get(name) != count) for name, count in self.counts.items()
+        ):
             raise BadFile("the file does not hold what its first line says")
         self._collisions(conn, unique)
 
@@ -92,6 +95,8 @@ class Arrival:
             if done:
                 raise BadFile(f"line {number}: something comes after the end")
             if "end" in entry:
+                if entry["end"] != number - 2:
+                    raise BadFile(f"line {number}: {number - 2} rows came before the end, not {str(entry['end'])[:20]}")
                 done = True
                 continue
             table = self._plan.named(str(entry.get("table")))
@@ -137,7 +142,8 @@ class Arrival:
             elif isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= self.counts.get(goal, 0):
                 raise BadFile(f"line {row.line}: {row.table.name}.{name} refers to nothing in this file")
         for column in row.table.c:
-            if not column.nullable and column.server_default is None and column.name != "id" and row.values.get(column.name) is None:
+            absent = row.values.get(column.name) is None and f"{row.table.name}.{column.name}" not in moveplan.MARKS
+            if not column.nullable and column.server_default is None and column.name != "id" and absent:
                 raise BadFile(f"line {row.line}: {row.table.name}.{column.name} is missing")
         if row.table.name == "reseller":
             self.status = str(row.values.get("status", "active"))
@@ -178,8 +184,8 @@ class Arrival:
                 bases[name] = _reserve(conn, metadata.tables[name], count)
         return bases
 
-    def values(self, row: Row, bases: dict[str, int]) -> dict[str, Any]:
-        """A row as it is stored."""
+    def values(self, row: Row, bases: dict[str, int]) -> dict[str, Any] | None:
+        """A row as it is stored, None when it has to be left out."""
         table = row.table
         found: dict[str, Any] = {c.name: None for c in table.c if c.nullable}
         for name, value in row.values.items():
@@ -199,21 +205,36 @@ class Arrival:
         elif table.name == "reseller":
             found |= {"name": self.name or found["name"], "status": "locked"}
         for name in [c for c in found if f"{table.name}.{c}" in moveplan.SEALED and found[c] is not None]:
-            found[name] = self._sealed(f"{table.name}.{name}", found[name], row)
+            full = f"{table.name}.{name}"
+            opened = self._sealed(full, found[name], row)
+            if opened is None and full in moveplan.MARKED:
+                return None
+            found[name] = opened
+            if self._travel is not None and full in moveplan.MARKED:
+                mark, purpose = moveplan.MARKED[full]
+                found[mark] = self.env.vault.mark(str(opened), purpose)
+                found[name] = self.env.vault.seal(str(opened), found[mark])
         return found
 
     def _sealed(self, name: str, value: str, row: Row) -> str | None:
         if self._travel is None:
             if self.header.get("key") == self.key:
                 return value
-            self.note(f"{name} is sealed with the key of another installation and was left out; export with --passphrase-file to move it")
+            what = "was left out with its row" if name in moveplan.MARKED else "was left out"
+            self.note(f"{name} is sealed with the key of another installation and {what}; export with --passphrase-file to move it")
             return None
         bound = moveplan.SEALED[name]
         if bound is None:
             return None
+        if name in moveplan.MARKED:
+            return self._opened(name, value, moveplan.MARKED[name][1], row)
         about = bound(row.values.get("uuid") or self._uuids[row.values["subscriber_id"]])
+        return self.env.vault.seal(self._opened(name, value, about, row), about)
+
+    def _opened(self, name: str, value: str, about: str, row: Row) -> str:
+        assert self._travel is not None
         try:
-            return self.env.vault.seal(self._travel.open(value, about), about)
+            return self._travel.open(value, about)
         except VaultError:
             raise BadFile(f"line {row.line}: {name} is damaged") from None
 

@@ -101,6 +101,8 @@ class Export:
                 continue
             if column.name in special:
                 values[column.name] = special[column.name]
+            elif self.travel is not None and name in moveplan.MARKS:
+                continue  # made anew where it arrives
             elif name in moveplan.SEALED:
                 sealed = self._sealed(name, value, row)
                 if sealed is not None:
@@ -109,7 +111,7 @@ class Export:
                 raise AssertionError(f"{name}: foreign key to a column that is no id")
             elif (goal := moveplan.target(column)) is not None:
                 found = self._reference(goal, value)
-                if found is None and not column.nullable:
+                if found is None and (not column.nullable or name in moveplan.NEEDED):
                     raise Dangling(f"{name} refers to a {goal} that stays behind")
                 if found is not None:
                     values[column.name] = found
@@ -154,10 +156,13 @@ class Export:
             return None
         if self.travel is None:
             return value
-        about = bound(row["uuid"] if "uuid" in row else self._uuids[row["subscriber_id"]])
+        mark, purpose = moveplan.MARKED.get(name, ("", ""))
+        about = bound(row[mark] if mark else row["uuid"] if "uuid" in row else self._uuids[row["subscriber_id"]])
         try:
-            return self.travel.seal(self.vault.open(value, about), about)
+            return self.travel.seal(self.vault.open(value, about), purpose or about)
         except VaultError:
+            if mark:
+                raise Dangling(f"{name} was sealed with another key, these rows stay behind") from None
             self._note(f"{name} was sealed with another key and stays behind")
             return None
 

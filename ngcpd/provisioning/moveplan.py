@@ -32,7 +32,6 @@ LEFT_OUT: dict[str, str] = {
     **dict.fromkeys(("fax_job", "mail_queue"), "what waits to be sent is sent from here"),
     "rtc_session": "sessions end with the move",
     "invoice": "documents with serial numbers of this platform",
-    "voucher": "codes are kept under keys of this installation",
 }
 """Tables that are not exported, and why."""
 
@@ -65,9 +64,18 @@ SEALED: dict[str, Callable[[str], str] | None] = {
     "device_redirect_credentials.password_enc": None,
     "device.encryption_key_enc": None,
     "mail2fax_settings.secret_key_enc": lambda uuid: f"mail2fax:{uuid}",
+    "voucher.code_enc": lambda mark: mark,
 }
-"""Columns that are sealed with the key of the installation, and what they are bound to, given the subscriber's uuid. None: to something of
-this installation, they stay behind and have to be set anew."""
+"""Columns that are sealed with the key of the installation, and what they are bound to, given the subscriber's uuid (or the mark, see MARKED).
+None: to something of this installation, they stay behind and have to be set anew."""
+
+MARKED: dict[str, tuple[str, str]] = {"voucher.code_enc": ("code_hash", "voucher")}
+"""Sealed columns that are bound to a keyed mark of their content: the column with the mark, and its purpose (`Vault.mark`). On the way they are
+bound to the purpose, and the mark is made anew with the key of the new home; without a key that opens them the row stays behind."""
+MARKS = frozenset(f"{name.partition('.')[0]}.{column}" for name, (column, _) in MARKED.items())
+
+NEEDED = ("voucher.customer_id",)
+"""References that may be empty, but must not become so: a voucher of one customer is not everybody's."""
 
 
 def _kept(now: datetime.datetime) -> dict[str, Condition]:

@@ -14,7 +14,7 @@ from ngcpd.provisioning.preferences import set_preference
 from ngcpd.provisioning.subscribers import NewSubscriber, create_subscribers, terminate_subscriber
 from ngcpd.provisioning.tenancy import create_contact, create_customer, create_domain, create_reseller
 from ngcpd.store.db import insert, now
-from ngcpd.store.tables import billing, features, identity, media, metadata, routing, tenancy
+from ngcpd.store.tables import billing, features, identity, media, metadata, packages, routing, tenancy
 from ngcpd.store.tables._base import Fixed
 
 
@@ -53,6 +53,10 @@ def reseller(conn: sa.Connection, env: Env, name: str, number: int) -> int:
     insert(conn, features.fax_settings, subscriber_id=made[0].id, password_enc=secret, **stamp)
     first_line = env.vault.seal("mail-secret", f"mail2fax:{made[0].uuid}")
     insert(conn, media.mail2fax_settings, subscriber_id=made[0].id, secret_key_enc=first_line, **stamp)
+    for code, owner in (("ACME-FOR-ALL", None), ("ACME-FOR-ONE", customers[0])):
+        mark = env.vault.mark(code, "voucher")
+        sealed = env.vault.seal(code, mark)
+        insert(conn, packages.voucher, reseller_id=key, code_hash=mark, code_enc=sealed, amount=500, valid_until=at, customer_id=owner, **stamp)
     _rest(conn, key)
     place = conn.scalar(sa.select(identity.customer_location.c.id).where(moveplan.condition(identity.customer_location, key, at)))
     owner = conn.scalar(sa.select(identity.customer_location.c.contract_id).where(identity.customer_location.c.id == place))

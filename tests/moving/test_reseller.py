@@ -134,20 +134,46 @@ def test_another_key(nodes: Callable[[str], Node], sqlite_template: Path, tmp_pa
     sealed_mail = second.rows(sa.text("SELECT m.secret_key_enc, s.uuid FROM mail2fax_settings m JOIN subscriber s ON s.id = m.subscriber_id"))
     kept = [store.env.vault.open(row[0], f"mail2fax:{row[1]}") for row in sealed_mail if row[0] is not None]
     assert kept == ["mail-secret"]
+    codes = second.rows(sa.text("SELECT code_enc, code_hash, customer_id FROM voucher ORDER BY id"))
+    assert [store.env.vault.open(row[0], row[1]) for row in codes] == ["ACME-FOR-ALL", "ACME-FOR-ONE"]
+    assert [row[1] for row in codes] == [store.env.vault.mark(code, "voucher") for code in ("ACME-FOR-ALL", "ACME-FOR-ONE")]
+    assert codes[0][2] is None and codes[1][2] is not None
     store.database.close()
     assert second.rows(sa.select(tenancy.reseller.c.name).where(tenancy.reseller.c.id > 1)) == [("Acme two",)]
 
     exported(first, "acme")
     assert third.ctl("import", path) == 0
     assert "subscriber.sip_password_enc is sealed with the key of another installation" in third.err
+    assert "voucher.code_enc is sealed with the key of another installation and was left out with its row" in third.err
+    assert third.rows(sa.text("SELECT id FROM voucher")) == []
     one = third.rows(sa.select(identity.subscriber).where(identity.subscriber.c.username == "user4"))[0]
     assert one.sip_password_enc is None and one.ha1 is not None
 
     def without(lines: list[dict[str, Any]]) -> list[Any]:
-        rows = [(line["table"], {k: v for k, v in line["row"].items() if not k.endswith("_enc")}) for line in lines[1:-1]]
+        stay = [line for line in lines[1:-1] if line["table"] != "voucher"]
+        rows = [(line["table"], {k: v for k, v in line["row"].items() if not k.endswith("_enc")}) for line in stay]
         return [(t, {**r, "name": "x"}) if t == "reseller" else (t, r) for t, r in rows]
 
     assert without(exported(third, "acme")) == without(exported(second, "Acme two")) == without(plain) == without(sealed)
+
+
+def test_what_hangs_on_what_stays_stays(nodes: Callable[[str], Node], sqlite_template: Path, tmp_path: Path) -> None:
+    """The voucher of a customer that has ended is not everybody's somewhere else; the file is whole without it."""
+    made = []
+    for n in range(2):
+        (tmp_path / f"{n}.db").write_bytes(sqlite_template.read_bytes())
+        made.append(nodes(f"sqlite:///{tmp_path}/{n}.db"))
+    first, second = made
+    filled(first, "acme")
+    same_key(first, second)
+    prepared(second)
+    ended = sa.update(tenancy.contract).where(tenancy.contract.c.external_id == "x0").values(status="terminated")
+    first.database.run_here(lambda conn: conn.execute(ended))
+    lines = exported(first, "acme")
+    assert "voucher.customer_id refers to a contract that stays behind" in first.err
+    assert second.ctl("import", first.directory / "acme.jsonl") == 0, second.err
+    assert [row[0] for row in second.rows(sa.text("SELECT customer_id FROM voucher"))] == [None]
+    assert exported(second, "acme")[-1] == lines[-1]
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written(nodes: Callable[[str], Node], sqlite_template: Path, tmp_path: Path) -> None:

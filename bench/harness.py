@@ -61,8 +61,8 @@ class Bench:
         self.report = report
         self.quick = quick
         self.rounds = 1 if quick else 3
-        self.seconds = 4.0 if quick else 6.0
-        self.subscribers = 400 if quick else 800  # callers, and as many callees; each of them calls once before anything is measured
+        self.seconds = 3.0 if quick else 6.0
+        self.subscribers = 300 if quick else 800  # callers, and as many callees; each of them calls once before anything is measured
         self.users = write_users(directory / "users.csv", self.subscribers)
         self.trusted_users = write_users(directory / "trusted.csv", self.subscribers, fixed_caller=caller(0))
         self.load = Load(processes, directory, self.users)
@@ -282,7 +282,7 @@ class Bench:
                 self.register_callees(server)
                 self.load.run("call", server.target, 200, self.subscribers, settled=settled)
                 rate, tries = 200.0, 0
-                while tries < (4 if self.quick else 8):
+                while tries < (3 if self.quick else 8):
                     tries += 1
                     run = self.load.run("call", server.target, rate, int(rate * self.seconds), groups, settled=settled)
                     self.note("rate", who, run)

@@ -29,7 +29,7 @@ def names(path: Path, users: int) -> Path:
 
 
 def memory(bench: Bench) -> None:
-    registrations = 6_000 if bench.quick else 100_000
+    registrations = 4_000 if bench.quick else 100_000
     server = Ngcpd(bench.processes, bench.directory, local=BRIEF, name="ngcpd-memory")
     server.make(registrations // 2)
     users = names(bench.directory / "names.csv", registrations // 2)
@@ -62,7 +62,7 @@ def memory(bench: Bench) -> None:
 
 
 def _calls(bench: Bench, server: Ngcpd, pids: list[int]) -> None:
-    calls = 800 if bench.quick else 5000
+    calls = 500 if bench.quick else 5000
     rate = 150 if bench.quick else 200
     bench.register_callees(server)
     bench.load.run("call", server.target, rate, calls // 2)

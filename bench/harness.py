@@ -312,7 +312,8 @@ class Bench:
                 runs["ngcpd"].append(self.measure("plain", "ngcpd", self.ours("embedded"), "plain", rate, **trusted))
                 if not (clean(runs["kamailio"]) and clean(runs["ngcpd"])):
                     break  # too much for one side: a lower rate
-                runs["compiled"].append(self.measure("plain", "ngcpd, compiled", self.ours("embedded", True), "plain", rate, **trusted))
+                if not self.quick:
+                    runs["compiled"].append(self.measure("plain", "ngcpd, compiled", self.ours("embedded", True), "plain", rate, **trusted))
             if clean(runs["kamailio"]) and clean(runs["ngcpd"]):
                 break
         for _ in range(0 if self.quick else self.rounds):
@@ -324,7 +325,8 @@ class Bench:
         )
         peer = "Kamailio tlsf, 1 child, no database"
         self.ratio("plain.cpu_ratio", runs["ngcpd"], runs["kamailio"], f"{how}; at {rate}/s", peer)
-        self.ratio("plain.cpu_ratio_compiled", runs["compiled"], runs["kamailio"], f"{how}; at {rate}/s; ngcpd compiled", peer)
+        if not self.quick:
+            self.ratio("plain.cpu_ratio_compiled", runs["compiled"], runs["kamailio"], f"{how}; at {rate}/s; ngcpd compiled", peer)
         if not self.quick:
             self.ratio("plain.cpu_ratio_sippy", runs["ngcpd low"], runs["sippy"], f"{how}; at {low}/s", "sippy", repeating=True)
 

@@ -39,7 +39,7 @@ LISTED = (
 
 
 def provision(bench: Bench) -> None:
-    total, imported = (20_000, 4_000) if bench.quick else (100_000, 10_000)
+    total, imported = (10_000, 3_000) if bench.quick else (100_000, 10_000)
     server = Ngcpd(bench.processes, bench.directory, name="ngcpd-provision")
     server.make(bench.subscribers)
     customer = _customer(server)

@@ -33,6 +33,7 @@ class Attacker:
         self.open: list[tuple[str, str]] = []  # (head of the 2xx, CSeq number)
         self.silent = False
         self.last_ok = ""
+        self.status = 0  # of the last final response to an INVITE
         self.n = 0
 
     def send(self, data: bytes) -> None:
@@ -52,6 +53,7 @@ class Attacker:
         number, _, method = field(head, "CSeq").partition(" ")
         if method.strip() != "INVITE" or status < 200:
             return
+        self.status = status
         if status >= 300:
             self.ack(head, number, TARGET, field(head, "Via"))
             return

@@ -13,8 +13,6 @@ from tests.servers.daemon import DOMAIN, ROOT, DaemonProcess, until
 
 RATE, SECONDS, CHANGES = 50, 5, 100
 CALLER, CALLEE, OTHERS = 1050, 1051, tuple(range(1052, 1058))
-LATEST = 1.0
-"""Seconds after which a committed change acts at the latest (architecture 5)."""
 
 
 class Changer(threading.Thread):
@@ -66,7 +64,6 @@ def test_changes_spoil_no_call(daemon: DaemonProcess, phones: Phones, tmp_path: 
         caller = phones.run("call", CALLER, rows=[row], calls=calls, options=("-r", str(RATE)), pause=300)
         command = [sys.executable, "-m", "ngcpd.cli.ngcpctl", "import", "subscribers", str(path), "-c", str(daemon.etc), "--quiet"]
         done = subprocess.run(command, capture_output=True, text=True, env=daemon.environ(), cwd=ROOT, timeout=60)
-        committed = time.monotonic()
         assert done.returncode == 0, done.stdout + done.stderr
 
         def known() -> bool:
@@ -74,7 +71,6 @@ def test_changes_spoil_no_call(daemon: DaemonProcess, phones: Phones, tmp_path: 
             return "Offline" in str(stages)
 
         until(known, 10, lambda: str(daemon.control("route", caller=f"testuser{CALLER}@{DOMAIN}", callee=f"bulk299@{DOMAIN}")))
-        late = time.monotonic() - committed
         caller.done()
         callee.done()
     finally:
@@ -82,8 +78,7 @@ def test_changes_spoil_no_call(daemon: DaemonProcess, phones: Phones, tmp_path: 
             changer.stop()
     assert not [fault for changer in changers for fault in changer.failed]
     made = sum(changer.done for changer in changers)
-    assert made / changers[0].seconds >= 0.5 * CHANGES, f"only {made} changes in {changers[0].seconds:.1f} s"
-    assert late <= LATEST + 0.5, late  # half a second for asking on a busy machine
+    assert made > calls, f"only {made} changes in {changers[0].seconds:.1f} s"  # how fast, and how soon they act: bench.provision
     cdrs = daemon.new_cdrs(calls)
     assert {(c["call_status"], c["call_code"]) for c in cdrs} == {("ok", "200")}
     shown = daemon.control("subscriber.show", user=f"testuser{CALLER}@{DOMAIN}")

@@ -16,7 +16,7 @@ from ngcpd.mail.message import BadMail, address, compose, fill
 from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Clock, Rng, Timer
 from ngcpd.store.db import Database, insert, now
-from ngcpd.store.errors import StoreError
+from ngcpd.store.errors import StoreError, StoreUnavailable
 from ngcpd.store.tables.mail import mail_queue
 
 log = logger("mail")
@@ -133,6 +133,8 @@ class Mailer:
                     await self._one(mail)
                 if len(mails) < BATCH:
                     return
+        except StoreUnavailable:
+            return  # the store has said so itself
         except StoreError as error:
             log.limited("mail-store", 60, "the mail queue cannot be read", why=str(error))
 

@@ -12,7 +12,7 @@ from tests.integration.sipp import Phones
 from tests.servers.daemon import DOMAIN, ROOT, DaemonProcess, until
 
 RATE, SECONDS, CHANGES = 50, 5, 100
-CALLER, CALLEE, OTHERS = 1050, 1051, tuple(range(1052, 1058))
+CALLER, CALLEE, OTHERS = 1070, 1071, tuple(range(1072, 1078))
 
 
 class Changer(threading.Thread):

@@ -27,21 +27,22 @@ def hang_up(pair: Pair, why: str, *, reason: str = "OK", at_once: bool = False) 
     call = pair.call
     log.info("call ended by the platform", call_id=call.call_id, why=why)
     call.ctx.note("end", why)
-    _end(pair, "", reason, at_once)
+    _end(pair, reason, at_once)
     for side in (Side.A, Side.B):
         _send_bye(pair, side, [("Reason", f'SIP;cause=200;text="{why}"')], b"", Silent())
     _settle_if_quiet(pair)
 
 
-def _end(pair: Pair, ended_by: str, reason: str, at_once: bool = False) -> None:
+def _end(pair: Pair, reason: str, at_once: bool = False) -> None:
     """Everything but the BYEs. A party whose 2xx was not acknowledged yet gets its ACK first (RFC 3261 13.2.2.4); one that did not
-    acknowledge ours goes on getting it, unless it has ended the call itself."""
+    acknowledge ours goes on getting it, even if it has ended the call itself: its BYE may have been for the early dialog, and without the
+    2xx its INVITE would never be answered."""
     pair.over = True
     for relay in list(pair.relays):
         relay.abandon()
     for answered in list(pair.acks.values()):
         answered.acknowledge()
-        if at_once or answered.side == ended_by:
+        if at_once:
             answered.let_go()
     pair.call.ended(reason)
 
@@ -112,9 +113,8 @@ def bye(pair: Pair, side: str, server: ServerTransaction) -> None:
     request = server.request
     if pair.over:
         calls.reply(server, 200, "OK")
-        pair.held_bye = None
-        for answered in [a for a in pair.acks.values() if a.side == side]:
-            answered.let_go()
+        if side == Side.A:
+            pair.held_bye = None
         _settle_if_quiet(pair)
         return
     if not pair.confirmed:
@@ -122,7 +122,7 @@ def bye(pair: Pair, side: str, server: ServerTransaction) -> None:
         return
     log.debug("call ended", call_id=pair.call.call_id, by=side)
     pair.call.ctx.note("end", f"BYE of {side}")
-    _end(pair, side, "OK")
+    _end(pair, "OK")
     _send_bye(pair, Side.other(side), relayed(request, calls.settings.headers), request.body, ByeRelay(calls, server))
     _settle_if_quiet(pair)
 

@@ -341,7 +341,13 @@ class DaemonProcess:
         return rows
 
     def skip_cdrs(self) -> None:
-        """What there is now is not new any more."""
+        """What there is now, and what is still on its way to a CDR, is not new any more."""
+
+        def on_the_way() -> Any:
+            counters = self.counters()
+            return counters["calls.calls"] or counters["journal.acc_backlog"] or self.query("SELECT callid, method FROM acc")
+
+        until(lambda: not on_the_way(), SETTLE_SECONDS, lambda: f"{on_the_way()}\n{self.log[-3000:]}")
         self._seen = max((row["id"] for row in self.cdrs()), default=0)
 
     def registrations(self, n: int | None = None) -> list[dict[str, Any]]:

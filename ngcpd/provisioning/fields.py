@@ -412,6 +412,11 @@ class Field:
         return self.name if self.column == "" else self.column
 
 
+def shown(name: str, kind: Type, help: str) -> Field:
+    """A field that is only shown, and may be null."""
+    return Field(name, kind, read_only=True, nullable=True, help=help)
+
+
 def parse_fields(
     fields: Iterable[Field], given: dict[str, Any], zone: datetime.tzinfo, errors: list[tuple[str, Any, str]], *, update: bool = False
 ) -> dict[str, Any]:

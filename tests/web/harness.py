@@ -222,3 +222,21 @@ def serve(store_url: str, tmp_path: Path) -> Iterator[Web]:
     pytest_twisted.blockon(executor.stop())
     pytest_twisted.blockon(threads.stop())
     database.close()
+
+
+def subscriber_ada(customer_id: int) -> dict[str, Any]:
+    """The subscriber of the workflows (REST API 3.3), for a POST."""
+    return {
+        "customer_id": customer_id,
+        "domain": "voice.brook.example",
+        "username": "ada",
+        "password": "bR00k-mill",
+        "webusername": "ada",
+        "webpassword": "w3b-mill",
+        "primary_number": {"cc": "43", "ac": "7700", "sn": "41001"},
+        "alias_numbers": [{"cc": "43", "ac": "7700", "sn": "41002"}],
+        "status": "active",
+        "administrative": True,
+        "email": "ada.brook@example.net",
+        "external_id": "BM-0058-1",
+    }

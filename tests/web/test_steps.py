@@ -10,7 +10,7 @@ import pytest_twisted
 import sqlalchemy as sa
 
 from ngcpd.store.tables.tenancy import admin
-from tests.web.harness import Client, Reply, Web, certificate
+from tests.web.harness import Client, Reply, Web, certificate, subscriber_ada
 
 ensure = pytest_twisted.ensureDeferred
 HAL = 'application/hal+json; profile="http://purl.org/sipwise/ngcp-api/"'
@@ -90,20 +90,7 @@ async def test_look_up_to_call_forward(web: Web) -> None:
     assert answer.json()["id"] == customer and answer.json()["billing_profiles"][0]["profile_id"] == second
     # 3.3
     domain = await steps.post("domains", {"domain": "voice.brook.example", "reseller_id": reseller})
-    ada = {
-        "customer_id": customer,
-        "domain": "voice.brook.example",
-        "username": "ada",
-        "password": "bR00k-mill",
-        "webusername": "ada",
-        "webpassword": "w3b-mill",
-        "primary_number": {"cc": "43", "ac": "7700", "sn": "41001"},
-        "alias_numbers": [{"cc": "43", "ac": "7700", "sn": "41002"}],
-        "status": "active",
-        "administrative": True,
-        "email": "ada.brook@example.net",
-        "external_id": "BM-0058-1",
-    }
+    ada = subscriber_ada(customer)
     key = await steps.post("subscribers", ada)
     doc = await steps.get(f"/api/subscribers/{key}")
     for name in ("customer_id", "domain", "username", "webusername", "status", "administrative", "email", "external_id"):

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from ngcpd.store.tables.identity import number, subscriber
 from ngcpd.store.tables.tenancy import contact
-from tests.web.harness import Client, Web, certificate
+from tests.web.harness import Client, Web, certificate, subscriber_ada
 
 ensure = pytest_twisted.ensureDeferred
 
@@ -26,20 +26,7 @@ async def setting(web: Web, root: Client) -> tuple[int, int, int]:
     }
     customer_id = (await root.post("/api/customers/", customer)).id
     domain_id = (await root.post("/api/domains/", {"domain": "voice.brook.example", "reseller_id": 1})).id
-    ada = {
-        "customer_id": customer_id,
-        "domain": "voice.brook.example",
-        "username": "ada",
-        "password": "bR00k-mill",
-        "webusername": "ada",
-        "webpassword": "w3b-mill",
-        "primary_number": {"cc": "43", "ac": "7700", "sn": "41001"},
-        "alias_numbers": [{"cc": "43", "ac": "7700", "sn": "41002"}],
-        "status": "active",
-        "administrative": True,
-        "email": "ada.brook@example.net",
-        "external_id": "BM-0058-1",
-    }
+    ada = subscriber_ada(customer_id)
     reply = await root.post("/api/subscribers/", ada)
     again = await root.post("/api/subscribers/", ada)
     assert (again.status, again.json()) == (422, {"code": 422, "message": "Subscriber already exists."})

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from ngcpd.directory.rewrite import CALLER, IN, OUT
 from ngcpd.provisioning.caller import ADMIN, PEOPLE, RESELLER, SUBSCRIBER, Caller
 from ngcpd.provisioning.errors import Absent, Invalid
-from ngcpd.provisioning.fields import Bad, Bool, Enum, Field, Int, Moment, Number, Text
+from ngcpd.provisioning.fields import Bad, Bool, Enum, Int, Moment, Number, Text, shown
 from ngcpd.provisioning.query import CHUNK, conditions, visible
 from ngcpd.provisioning.resource import ID, READ_ONLY, Doc, Filter, Link, Resource, Row, Work
 from ngcpd.provisioning.resources.calls import Epoch, of_provider
@@ -244,12 +244,7 @@ def _until(work: Work, text: str) -> sa.ColumnElement[bool]:
 
 
 def _epoch(moment: Any) -> Decimal:
-
     return Decimal(int(moment.replace(tzinfo=datetime.UTC).timestamp()))
-
-
-def _shown(name: str, kind: Any, help: str) -> Field:
-    return Field(name, kind, read_only=True, nullable=True, help=help)
 
 
 CALL_LISTS = Resource(
@@ -262,19 +257,19 @@ CALL_LISTS = Resource(
     own=of_callers,
     fields=(
         ID,
-        _shown("call_id", Text(255), "Call-ID without what is added to it at forwards"),
-        _shown("direction", Enum(DIRECTIONS), "out = made, in = received"),
-        _shown("own_cli", Text(255), "Own number or extension"),
-        _shown("other_cli", Text(255), "Number of the other party, null when it was hidden"),
-        _shown("status", Enum(CALL_STATES), "How it ended"),
-        _shown("rating_status", Enum(("ok", "unrated", "failed")), "Whether it was rated"),
-        _shown("type", Enum(CALL_TYPES), "A call, or the kind of forward"),
-        _shown("start_time", Epoch(), "When it was answered"),
-        _shown("duration", Text(16), "h:mm:ss, begun seconds count whole"),
-        _shown("customer_cost", Number(6), "Cents"),
-        _shown("total_customer_cost", Number(6), "Cents, with VAT where it is added"),
-        _shown("customer_free_time", Int(), "Seconds of free time that were used"),
-        _shown("intra_customer", Bool(), "Between two subscribers of the customer"),
+        shown("call_id", Text(255), "Call-ID without what is added to it at forwards"),
+        shown("direction", Enum(DIRECTIONS), "out = made, in = received"),
+        shown("own_cli", Text(255), "Own number or extension"),
+        shown("other_cli", Text(255), "Number of the other party, null when it was hidden"),
+        shown("status", Enum(CALL_STATES), "How it ended"),
+        shown("rating_status", Enum(("ok", "unrated", "failed")), "Whether it was rated"),
+        shown("type", Enum(CALL_TYPES), "A call, or the kind of forward"),
+        shown("start_time", Epoch(), "When it was answered"),
+        shown("duration", Text(16), "h:mm:ss, begun seconds count whole"),
+        shown("customer_cost", Number(6), "Cents"),
+        shown("total_customer_cost", Number(6), "Cents, with VAT where it is added"),
+        shown("customer_free_time", Int(), "Seconds of free time that were used"),
+        shown("intra_customer", Bool(), "Between two subscribers of the customer"),
     ),
     filters=(
         Filter("subscriber_id", "custom", where=_taken, help="The list of this subscriber"),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import datetime
 import json
-from typing import Any
 
 import sqlalchemy as sa
 
 from ngcpd.provisioning.errors import Invalid
-from ngcpd.provisioning.fields import Address, Array, Bool, Enum, Field, Int, Json, Moment, Number, Object, Text
+from ngcpd.provisioning.fields import Address, Array, Bool, Enum, Field, Int, Json, Moment, Number, Object, Text, shown
 from ngcpd.provisioning.query import CHUNK
 from ngcpd.provisioning.resource import CHANGE, FULL_PATCH, ID, READ_ONLY, Doc, Filter, Link, Resource, Row, Values, Work
 from ngcpd.provisioning.resources.calls import Epoch
@@ -35,10 +34,6 @@ _OWNER = (
 )
 
 
-def _seen(name: str, kind: Any, help: str) -> Field:
-    return Field(name, kind, read_only=True, nullable=True, help=help)
-
-
 MALICIOUS = Resource(
     name="maliciouscalls",
     entity="maliciouscall",
@@ -48,14 +43,14 @@ MALICIOUS = Resource(
     extra={"reseller_id": _OWNER},
     fields=(
         ID,
-        _seen("call_id", Text(255), "Call-ID"),
-        _seen("caller", Text(255), "Who called"),
-        _seen("callee", Text(255), "Who reported it"),
-        _seen("start_time", Epoch(), "When it began"),
-        _seen("duration", Number(3), "Seconds"),
-        _seen("source", Text(255), "Where the report comes from"),
-        _seen("reported_at", Moment(), "When it was reported"),
-        _seen("reseller_id", Int(), "Reseller of the callee"),
+        shown("call_id", Text(255), "Call-ID"),
+        shown("caller", Text(255), "Who called"),
+        shown("callee", Text(255), "Who reported it"),
+        shown("start_time", Epoch(), "When it began"),
+        shown("duration", Number(3), "Seconds"),
+        shown("source", Text(255), "Where the report comes from"),
+        shown("reported_at", Moment(), "When it was reported"),
+        shown("reseller_id", Int(), "Reseller of the callee"),
     ),
     filters=(
         Filter("reseller_id", "int", _OWNER),

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ngcpd.provisioning.balance import topup
-from ngcpd.provisioning.fields import Bad, Enum, Field, Int, Moment, Number, Ref, Text, Type
+from ngcpd.provisioning.fields import Bad, Enum, Field, Int, Moment, Number, Ref, Text, Type, shown
 from ngcpd.provisioning.resource import ID, READ_ONLY, Doc, Filter, Link, Resource, Row, Values, Work
 from ngcpd.provisioning.resources.calls import Epoch
 from ngcpd.provisioning.resources.vouchers import AMOUNT, CODE, RIGHTS
@@ -130,12 +130,8 @@ def _amount(compare: str) -> Any:
     return where
 
 
-def _read(name: str, kind: Type, help: str) -> Field:
-    return Field(name, kind, read_only=True, nullable=True, help=help)
-
-
 def _pair(name: str, kind: Type, help: str, end: str = "") -> tuple[Field, Field]:
-    return _read(f"{name}_before{end}", kind, f"{help} before"), _read(f"{name}_after{end}", kind, f"{help} after")
+    return shown(f"{name}_before{end}", kind, f"{help} before"), shown(f"{name}_after{end}", kind, f"{help} after")
 
 
 LOGS = Resource(
@@ -146,21 +142,21 @@ LOGS = Resource(
     scope=topup_log.c.reseller_id,
     fields=(
         ID,
-        _read("username", Text(127), "Who asked for it"),
-        _read("timestamp", Epoch(), "When"),
-        _read("type", Enum(("cash", "voucher")), "Kind"),
-        _read("outcome", Enum(("ok", "failed")), "Whether it was booked"),
-        _read("message", Text(255), "Why not"),
-        _read("subscriber_id", Int(), "Subscriber"),
-        _read("contract_id", Int(), "Customer"),
-        _read("amount", MONEY, "Currency units; of a booking without the service charge"),
-        _read("voucher_id", Int(), "Voucher"),
+        shown("username", Text(127), "Who asked for it"),
+        shown("timestamp", Epoch(), "When"),
+        shown("type", Enum(("cash", "voucher")), "Kind"),
+        shown("outcome", Enum(("ok", "failed")), "Whether it was booked"),
+        shown("message", Text(255), "Why not"),
+        shown("subscriber_id", Int(), "Subscriber"),
+        shown("contract_id", Int(), "Customer"),
+        shown("amount", MONEY, "Currency units; of a booking without the service charge"),
+        shown("voucher_id", Int(), "Voucher"),
         *_pair("cash_balance", MONEY, "Balance, in currency units,"),
         *_pair("package", Int(), "Profile package", "_id"),
         *_pair("profile", Int(), "Billing profile", "_id"),
         *_pair("lock_level", Int(), "Lock level of the subscriber"),
         *_pair("contract_balance", Int(), "Balance interval", "_id"),
-        _read("request_token", Text(255), "Name of the request"),
+        shown("request_token", Text(255), "Name of the request"),
     ),
     filters=(
         Filter("reseller_id"),

@@ -219,10 +219,7 @@ def set_groups(conn: sa.Connection, customer_id: int, subscriber_id: int, group_
     if before == list(group_ids):
         return
     _fit(conn, customer_id, "pbx_group_ids", group_ids, subscriber_id, groups=True)
-    _write(conn, [(key, subscriber_id) for key in before if key not in group_ids], [(key, subscriber_id) for key in group_ids if key not in before])
-    for rank, key in enumerate(group_ids):
-        here = (pbx_group_member.c.group_id == key, pbx_group_member.c.member_id == subscriber_id)
-        conn.execute(sa.update(pbx_group_member).where(*here).values(rank=rank))
+    _become(conn, pbx_group_member.c.rank, [(key, subscriber_id) for key in before], [(key, subscriber_id) for key in group_ids])
     for key in {*before, *group_ids}:
         mirror(conn, key)
 
@@ -233,10 +230,7 @@ def set_members(conn: sa.Connection, customer_id: int, group_id: int, member_ids
     if before == list(member_ids):
         return
     _fit(conn, customer_id, "pbx_groupmember_ids", member_ids, group_id, groups=False)
-    _write(conn, [(group_id, key) for key in before if key not in member_ids], [(group_id, key) for key in member_ids if key not in before])
-    for position, key in enumerate(member_ids):
-        here = (pbx_group_member.c.group_id == group_id, pbx_group_member.c.member_id == key)
-        conn.execute(sa.update(pbx_group_member).where(*here).values(position=position))
+    _become(conn, pbx_group_member.c.position, [(group_id, key) for key in before], [(group_id, key) for key in member_ids])
     mirror(conn, group_id)
 
 
@@ -251,6 +245,14 @@ def _fit(conn: sa.Connection, customer_id: int, field: str, ids: Sequence[int], 
     for key in ids:
         if key not in found:
             raise ProvisioningError(field, f"there is no such {'group' if groups else 'subscriber'} of this customer", "unknown", key)
+
+
+def _become(conn: sa.Connection, order: sa.Column[int], before: Sequence[tuple[int, int]], after: Sequence[tuple[int, int]]) -> None:
+    """Memberships (group, member) `before` become those in `after`, numbered from 0 in column `order`."""
+    _write(conn, [pair for pair in before if pair not in after], [pair for pair in after if pair not in before])
+    for place, (group_id, member_id) in enumerate(after):
+        here = (pbx_group_member.c.group_id == group_id, pbx_group_member.c.member_id == member_id)
+        conn.execute(sa.update(pbx_group_member).where(*here).values({order: place}))
 
 
 def _write(conn: sa.Connection, gone: Sequence[tuple[int, int]], fresh: Sequence[tuple[int, int]]) -> None:

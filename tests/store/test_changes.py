@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 
@@ -18,6 +19,7 @@ from ngcpd.runtime.real import ThreadExecutor
 from ngcpd.store import changes
 from ngcpd.store.changes import Change, ChangeFeed, Position, note, note_all, purge
 from ngcpd.store.db import Database
+from ngcpd.store.errors import StoreUnavailable
 from ngcpd.store.kv import KeyValueUnavailable
 from ngcpd.store.kv_memory import MemoryKeyValue
 from ngcpd.store.tables.runtime import changes as table
@@ -48,6 +50,18 @@ class Node:
     def close(self):
         self.feed.stop()
         self.database.close()
+
+
+@contextlib.contextmanager
+def unreadable(monkeypatch, error):
+    """Nobody can read notices; writing them works."""
+
+    def bad(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(changes, "_since", bad)
+        yield
 
 
 @pytest.fixture
@@ -152,21 +166,12 @@ async def test_stop(nodes, clock):
 
 @pytest_twisted.ensureDeferred
 async def test_outage_is_caught_up(nodes, clock, monkeypatch):
-    from ngcpd.store.errors import StoreUnavailable
-
     one, two = nodes
     await two.feed.start()
-    good = changes._since
-
-    def bad(*_):
-        raise StoreUnavailable("away")
-
-    monkeypatch.setattr(changes, "_since", bad)
-    one.write("x")
-    with captured() as lines:
+    with unreadable(monkeypatch, StoreUnavailable("away")), captured() as lines:
+        one.write("x")
         clock.advance(10)
     assert two.told == [] and len(lines) == 1
-    monkeypatch.setattr(changes, "_since", good)
     clock.advance(1.1)
     assert two.keys() == ["x"]
 
@@ -175,17 +180,10 @@ async def test_outage_is_caught_up(nodes, clock, monkeypatch):
 async def test_fault_while_reading_is_logged_and_tried_again(nodes, clock, monkeypatch):
     one, two = nodes
     await two.feed.start()
-    good = changes._since
-
-    def bad(*_):
-        raise ZeroDivisionError("strange")
-
-    monkeypatch.setattr(changes, "_since", bad)
-    one.write("x")
-    with captured() as lines:
+    with unreadable(monkeypatch, ZeroDivisionError("strange")), captured() as lines:
+        one.write("x")
         clock.advance(3)
     assert len(lines_with(lines, "reading changes failed", "strange")) == 1
-    monkeypatch.setattr(changes, "_since", good)
     clock.advance(1.1)
     assert two.keys() == ["x"]
 
@@ -211,23 +209,15 @@ async def test_purge(nodes, clock):
 @pytest_twisted.ensureDeferred
 async def test_missed_rows_are_admitted(nodes, clock, monkeypatch):
     """Away for longer than notices are kept: subscribers are told to read everything."""
-    from ngcpd.store.errors import StoreUnavailable
-
     one, two = nodes
     one.write("seen")
     await two.feed.start()
-    good = changes._since
-
-    def bad(*_):
-        raise StoreUnavailable("away")
-
-    monkeypatch.setattr(changes, "_since", bad)
-    one.write("lost 1", "lost 2")
-    clock.advance(3)
-    clock.epoch += 25 * 3600
-    one.write("kept")
-    one.database.run_here(purge)
-    monkeypatch.setattr(changes, "_since", good)
+    with unreadable(monkeypatch, StoreUnavailable("away")):
+        one.write("lost 1", "lost 2")
+        clock.advance(3)
+        clock.epoch += 25 * 3600
+        one.write("kept")
+        one.database.run_here(purge)
     clock.advance(1.1)
     assert [(c.kind, c.key) for c in two.told] == [("all", ""), ("domain", "kept")]
 
@@ -384,21 +374,13 @@ async def test_lost_notices_are_made_up_for_by_looking(store_url, clock):
 @pytest_twisted.ensureDeferred
 async def test_thousands_behind(nodes, clock, monkeypatch):
     """A node that could not read for long gets everything at once, each notice once and in order."""
-    from ngcpd.store.errors import StoreUnavailable
-
     one, two = nodes
     await two.feed.start()
-    good = changes._since
-
-    def bad(*_):
-        raise StoreUnavailable("away")
-
-    monkeypatch.setattr(changes, "_since", bad)
-    for start in range(0, 6000, 500):
-        one.write(*range(start, start + 500))
-    clock.advance(5)
-    assert two.told == []
-    monkeypatch.setattr(changes, "_since", good)
+    with unreadable(monkeypatch, StoreUnavailable("away")):
+        for start in range(0, 6000, 500):
+            one.write(*range(start, start + 500))
+        clock.advance(5)
+        assert two.told == []
     clock.advance(1.1)
     assert two.keys() == [str(n) for n in range(6000)] and two.calls == 1
     one.write("next")

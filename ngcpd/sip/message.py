@@ -12,6 +12,8 @@ and uniqueness of the single headers, topmost Via, CSeq, Content-Length. Everyth
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import compress, repeat
+from operator import itemgetter
 from typing import Final
 
 from ngcpd.sip.address import Via
@@ -21,7 +23,7 @@ from ngcpd.sip.base import Star as Star
 from ngcpd.sip.codes import reason_of
 from ngcpd.sip.errors import ParseError as ParseError
 from ngcpd.sip.grammar import is_token, number
-from ngcpd.sip.names import SINGLE, SPELLINGS, canonical
+from ngcpd.sip.names import NAMES, SINGLE, SPELLINGS, canonical
 from ngcpd.sip.uri import Uri
 
 MAX_MESSAGE: Final = 65_535
@@ -32,10 +34,19 @@ METHODS: Final = frozenset(
 )
 DIALOG_METHODS: Final = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
 _MANDATORY: Final = ("Via", "From", "To", "Call-ID", "CSeq")
+_STATUS: Final[dict[str, int]] = {str(status): status for status in range(100, 700)}
+_name_of = itemgetter(0)
+
+KEPT_NAMES: Final = 1024
+_plain: Final[set[str]] = set(NAMES)
+"""Names that are canonical as they stand: the registered ones, and what else came first so spelled (up to a limit; the rest is only slower)."""
 
 
 def _named(fields: Iterable[tuple[str, str]]) -> Fields:
-    return [(SPELLINGS.get(name) or canonical(name), value) for name, value in fields]
+    made = list(fields)
+    if _plain.issuperset(map(_name_of, made)):
+        return made
+    return [(SPELLINGS.get(name) or canonical(name), value) for name, value in made]
 
 
 class Request(Message):
@@ -73,6 +84,10 @@ class Request(Message):
         """An independent copy (the body, being bytes, is shared)."""
         return Request(self._method, self.uri, self.fields.copy(), self.body)
 
+    def under(self, via: str) -> Request:
+        """A copy with one more Via at the top."""
+        return Request(self._method, self.uri, [("Via", via), *self.fields], self.body)
+
     def __repr__(self) -> str:
         return f"<Request {self._method} {self.uri}>"
 
@@ -95,7 +110,7 @@ class Response(Message):
     @property
     def method(self) -> str:
         """ParseError when there is no readable CSeq."""
-        return self._cseq()[1]
+        return (self._cseq or self._read_cseq())[1]
 
     def start_line(self) -> str:
         return f"SIP/2.0 {self.status} {self.reason}"
@@ -108,6 +123,11 @@ class Response(Message):
         return f"<Response {self.status} {self.reason}>"
 
 
+_ECHOED: Final = frozenset(_MANDATORY)  # what an answer has of its request (RFC 3261 8.2.6)
+_ECHOED_ROUTED: Final = _ECHOED | {"Record-Route"}
+_ECHOED_TIMED: Final = _ECHOED | {"Timestamp"}
+
+
 def reply(
     request: Request, status: int, reason: str = "", *, to_tag: str = "", fields: Iterable[tuple[str, str]] = (), body: bytes = b""
 ) -> Response:
@@ -116,19 +136,20 @@ def reply(
     `to_tag` is added to a To without a tag unless the status is 100. Record-Route is copied into 101..299 for methods that make dialogs,
     Timestamp into 100.
     """
-    routed = 100 < status < 300 and request.method in DIALOG_METHODS
-    out: Fields = []
-    seen: set[str] = set()
-    for name, value in request.fields:
-        if name == "Via" or (name == "Record-Route" and routed):
-            out.append((name, value))
-        elif name in ("From", "To", "Call-ID", "CSeq") or (name == "Timestamp" and status == 100):
-            if name in seen:
-                continue
-            seen.add(name)
-            if name == "To" and to_tag and status != 100 and not _has_tag(request, value):
-                value = f"{value};tag={to_tag}"
-            out.append((name, value))
+    index = request.names()
+    wanted = _ECHOED
+    if "Record-Route" in index and 100 < status < 300 and request.method in DIALOG_METHODS:
+        wanted = _ECHOED_ROUTED
+    elif status == 100 and "Timestamp" in index:
+        wanted = _ECHOED_TIMED
+    fields_of = request.fields
+    out: Fields = list(compress(fields_of, map(wanted.__contains__, map(_name_of, fields_of))))
+    if len(index) != len(fields_of):
+        out = [field for n, field in enumerate(out) if field[0] in ("Via", "Record-Route") or field[0] not in map(_name_of, out[:n])]
+    if to_tag and status != 100:
+        value = index.get("To")
+        if value is not None and not _has_tag(request, value):
+            out[out.index(("To", value))] = ("To", f"{value};tag={to_tag}")
     out += _named(fields)
     return Response(status, reason or reason_of(status), out, body)
 
@@ -173,16 +194,22 @@ def _parse(data: bytes) -> Request | Response:
     else:
         method, uri = _request_line(line)
     fields, first = _read_fields(rest)
-    for name in _MANDATORY:
-        if not first.get(name):
-            raise ParseError(f"Missing {name} Header")
+    get = first.get
+    if not (get("Via") and get("From") and get("To") and get("Call-ID") and get("CSeq")):
+        for name in _MANDATORY:
+            if not get(name):
+                raise ParseError(f"Missing {name} Header")
     cseq = parse_cseq(first["CSeq"])
     if not response and cseq[1] != method:
         raise ParseError("CSeq Method Mismatch")
-    body = _cut_body(data, end + 4, first.get("Content-Length"))
+    body = data[end + 4 :]
+    length = get("Content-Length")
+    if length is not None and length != str(len(body)):
+        body = _cut_body(body, length)
     message = Response(status, reason, fields, body, first) if response else Request(method, uri, fields, body, first)
-    message._cache["CSeq"] = cseq
-    _ = message.via  # who the message belongs to; decoded once and kept
+    message._cseq = cseq
+    via = first["Via"]
+    message._via = Via.parse(via) if "," not in via else message.via  # who the message belongs to; decoded once and kept
     return message
 
 
@@ -191,10 +218,8 @@ def _status_line(line: str) -> tuple[int, str]:
     if version.upper() != "SIP/2.0":
         raise ParseError("Version Not Supported", 505)
     code, _, reason = rest.partition(" ")
-    if len(code) != 3:
-        raise ParseError("Bad Status Line")
-    status = number(code, 699, "Bad Status Line")
-    if status < 100:
+    status = _STATUS.get(code)
+    if status is None:
         raise ParseError("Bad Status Line")
     return status, reason
 
@@ -216,7 +241,33 @@ def _request_line(line: str) -> tuple[str, str]:
 
 
 def _read_fields(rest: str) -> tuple[Fields, dict[str, str]]:
-    """All header lines in one pass: unfolded, names canonical, single ones seen once."""
+    """All header lines, and the value of the first line of each name.
+
+    Nearly all messages are written plainly: canonical names, one blank behind the colon, none at the end. Such a block is cut and indexed without
+    a look at the single line; any other (a folded line begins with a blank, so its name is no plain one) is read by `_read_lines`.
+    """
+    if "\t" in rest or " \r\n" in rest or ":  " in rest or rest[-1:] == " ":
+        return _read_lines(rest)
+    try:
+        fields: Fields = list(map(tuple, map(str.split, rest.split("\r\n"), repeat(": "), repeat(1))))  # type: ignore[arg-type]  # pairs, or:
+        first = dict(fields)  # ValueError: a line without colon and blank
+    except ValueError:
+        return _read_lines(rest)
+    if not _plain.issuperset(first):
+        return _read_lines(rest)
+    if len(first) != len(fields):
+        first = dict(reversed(fields))
+        names = list(map(_name_of, fields))
+        for name in SINGLE.intersection(first):
+            if names.count(name) > 1:
+                return _read_lines(rest)
+    if len(rest) > MAX_VALUE:
+        _check_lengths(fields)
+    return fields, first
+
+
+def _read_lines(rest: str) -> tuple[Fields, dict[str, str]]:
+    """All header lines one by one: unfolded, names canonical, single ones seen once."""
     if rest[:1] in (" ", "\t"):
         raise ParseError("Bad Request Line")
     if "\r\n " in rest or "\r\n\t" in rest:
@@ -232,6 +283,8 @@ def _read_fields(rest: str) -> tuple[Fields, dict[str, str]]:
             if not colon:
                 raise ParseError("Bad Header Line")
             known = canonical(name)
+            if known == name and len(name) <= 64 and len(_plain) < KEPT_NAMES:
+                _plain.add(name)
         elif not colon:
             raise ParseError("Bad Header Line")
         value = value.strip(" \t")
@@ -240,18 +293,21 @@ def _read_fields(rest: str) -> tuple[Fields, dict[str, str]]:
         elif known in SINGLE:
             raise ParseError(f"Duplicate {known} Header")
         add((known, value))
-    if len(rest) > MAX_VALUE and max([len(value) for _, value in fields]) > MAX_VALUE:
-        raise ParseError("Header Too Long")
+    if len(rest) > MAX_VALUE:
+        _check_lengths(fields)
     return fields, first
 
 
-def _cut_body(data: bytes, start: int, length: str | None) -> bytes:
-    if length is None:
-        return data[start:]
+def _check_lengths(fields: Fields) -> None:
+    if max([len(value) for _, value in fields]) > MAX_VALUE:
+        raise ParseError("Header Too Long")
+
+
+def _cut_body(body: bytes, length: str) -> bytes:
     size = number(length, MAX_MESSAGE, "Bad Content-Length Header")
-    if start + size > len(data):
+    if size > len(body):
         raise ParseError("Content-Length Mismatch")
-    return data[start : start + size]
+    return body[:size]
 
 
 def _salvage(data: bytes) -> Request | None:
@@ -277,7 +333,7 @@ def _salvage(data: bytes) -> Request | None:
         _ = request.via
     except ParseError:
         try:
-            request._cache["Via"] = Via.salvage(request.first("Via") or "")
+            request._via = Via.salvage(request.first("Via") or "")
         except ParseError:
             return None  # no way back
     return request

@@ -25,6 +25,9 @@ _REGISTERED = (
     "P-CF-Depth P-Callee-Account-ID"
 )
 
+NAMES: Final[frozenset[str]] = frozenset(_REGISTERED.split())
+"""The registered names in their canonical spelling: to these `canonical` has nothing to do."""
+
 COMPACT: Final[dict[str, str]] = {
     "a": "Accept-Contact",
     "b": "Referred-By",

@@ -319,4 +319,4 @@ def _note_source(request: Request, flow: Flow) -> None:
     if asked:
         params["rport"] = str(port)
     request.replace_top("Via", str(via))
-    request._cache["Via"] = via  # as written; saves reading it again for each request
+    request._via = via  # as written; saves reading it again for each request

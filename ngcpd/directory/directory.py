@@ -8,7 +8,7 @@ database away everything that is loaded goes on working.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -134,11 +134,15 @@ class Directory(KeyRing):
         }
 
     # ------------------------------------------------------------------------------------------------------------- load
-    def load(self, ids: Iterable[int]) -> Deferred[None] | None:
+    def load(self, ids: Collection[int]) -> Deferred[None] | None:
         """Make details available. None: all are there (or do not exist). Errback StoreUnavailable. Calls for the same id share one read."""
-        missing = [i for i in ids if i not in self._subscribers and i in self._keys.names]
-        if not missing:
-            return None
+        loaded, names = self._subscribers, self._keys.names
+        for i in ids:
+            if i not in loaded and i in names:
+                return self._load([i for i in ids if i not in loaded and i in names])
+        return None
+
+    def _load(self, missing: list[int]) -> Deferred[None] | None:
         waiter = _Waiter(missing)
         for i in waiter.open:
             waiting = self._waiters.get(i)
@@ -213,9 +217,9 @@ class Directory(KeyRing):
         known_name = self._keys.names[row.id][1]
         domain_rows = self._rows_of(self._keys.domain_rows, row.domain_id)
         if row.profile_id:
-            prefs = Prefs(row.rows, self._rows_of(self._keys.profile_rows, row.profile_id), domain_rows, SUBSCRIBER_FALLBACK)
+            prefs = Prefs(row.rows, self._rows_of(self._keys.profile_rows, row.profile_id), domain_rows, SUBSCRIBER_FALLBACK, version=self.version)
         else:
-            prefs = Prefs(row.rows, domain_rows, SUBSCRIBER_FALLBACK)
+            prefs = Prefs(row.rows, domain_rows, SUBSCRIBER_FALLBACK, version=self.version)
         self._subscribers[row.id] = Subscriber(
             id=row.id,
             uuid=row.uuid,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ngcpd.directory.loader import Keys, Rows
-from ngcpd.directory.model import DOMAIN_FALLBACK, Domain, NumberEntry, Peer, PeerGroup, Prefs, parse_ip
+from ngcpd.directory.model import DOMAIN_FALLBACK, Domain, NumberEntry, Peer, PeerGroup, Prefs, Version, parse_ip
 from ngcpd.directory.patterns import Problem
 from ngcpd.directory.rewrite import RuleSet
 from ngcpd.directory.trust import TrustedSources
@@ -25,6 +25,8 @@ class KeyRing:
 
     def __init__(self) -> None:
         self._keys = Keys()
+        self.version = Version()
+        """Of the preferences of domains and profiles, which subscribers share."""
         self._by_name: dict[str, Domain] = {}
         self._domain_prefs: dict[str, Prefs] = {}
         self._peers_by_ip: dict[tuple[int, int], Peer] = {}
@@ -65,7 +67,7 @@ class KeyRing:
     def trusted(self, ip: str, transport: str, from_uri: str) -> int | None:
         """The subscriber whom requests from here belong to (call processing 2.5)."""
         found = self._keys.trusted.find(ip, transport, from_uri)
-        return found if found in self._keys.names else None
+        return found if found is not None and found in self._keys.names else None
 
     def peer_by_ip(self, ip: str) -> Peer | None:
         """The enabled peering host with this address, the first by id (call processing 3.2)."""
@@ -89,7 +91,7 @@ class KeyRing:
             return Prefs(DOMAIN_FALLBACK)
         prefs = self._domain_prefs.get(domain.name)
         if prefs is None:
-            prefs = self._domain_prefs[domain.name] = Prefs(self._rows_of(self._keys.domain_rows, domain.id), DOMAIN_FALLBACK)
+            prefs = self._domain_prefs[domain.name] = Prefs(self._rows_of(self._keys.domain_rows, domain.id), DOMAIN_FALLBACK, version=self.version)
         return prefs
 
     def tell_of(self, subscriber_id: int) -> None:
@@ -119,6 +121,7 @@ class KeyRing:
                 rows.clear()
                 rows.update(fresh)
                 new[owner] = rows
+        self.version.written()
         gone = [i for i in self._keys.names if i not in keys.names]
         for rule_set in keys.rule_sets.values():
             _complain(rule_set.problems)
@@ -151,6 +154,7 @@ class KeyRing:
             own = self._rows_of(keys.domain_rows, i)
             own.clear()
             own.update(rows.get(i, {}))
+            self.version.written()
             before, now = keys.domains.get(i), domains.get(i)
             if now is not None:
                 keys.domains[i] = now
@@ -168,6 +172,7 @@ class KeyRing:
             own = self._rows_of(self._keys.profile_rows, i)
             own.clear()
             own.update(rows.get(i, {}))
+            self.version.written()
             self.tell("profile", i)
 
     def take_users(self, asked: Iterable[int], names: dict[int, tuple[int, str]]) -> None:

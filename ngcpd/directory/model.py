@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from ngcpd.directory.effective import Effective
 
 if TYPE_CHECKING:
     from ngcpd.directory.rewrite import RuleSet
@@ -42,16 +44,43 @@ SUBSCRIBER_FALLBACK: PrefMap = {
 }
 
 
+class Version:
+    """Counts how often the maps that several `Prefs` share were written; whoever writes one raises it."""
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def written(self) -> None:
+        """What was read from the shared maps is to be read again."""
+        self.number += 1
+
+
+_NEVER_CHANGED = Version()
+
+
 class Prefs:
     """Effective preferences: the first map that has an attribute gives all its values; lists are never merged (call processing 3.0).
 
-    The maps are shared: one of a domain serves all its subscribers, so a change of the domain is seen by all of them at once.
+    The maps are shared: one of a domain serves all its subscribers, so a change of the domain is seen by all of them at once. `version` tells
+    that one of them was written.
     """
 
-    __slots__ = ("_maps",)
+    __slots__ = ("_effective", "_maps", "_version")
 
-    def __init__(self, *maps: PrefMap) -> None:
+    def __init__(self, *maps: PrefMap, version: Version = _NEVER_CHANGED) -> None:
         self._maps = maps
+        self._version = version
+        self._effective: Effective | None = None
+
+    @property
+    def effective(self) -> Effective:
+        """What every call asks for, decoded once until one of the maps changes."""
+        made = self._effective
+        if made is None or made.version != self._version.number:
+            made = self._effective = Effective(self, self._version.number)
+        return made
 
     def all(self, name: str) -> tuple[str, ...]:
         """All values of an attribute in stored order, () when unset."""
@@ -154,6 +183,11 @@ class Contract:
     reseller_id: int
     rows: PrefMap
     locations: tuple[Location, ...]
+    own: Prefs = field(init=False, repr=False, compare=False)
+    """The preferences where no location has a say: one object for all calls."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "own", Prefs(self.rows))
 
     def prefs(self, source_ip: str) -> Prefs:
         """Customer preferences for a call from this address (call processing 3.0: longest mask wins, only that location's rows)."""
@@ -163,7 +197,7 @@ class Contract:
                 for location in self.locations:
                     if location.block.holds(address):
                         return Prefs(location.rows)
-        return Prefs(self.rows)
+        return self.own
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +237,7 @@ class Subscriber:
     def lock(self) -> int:
         """Effective lock level 0..5 (call processing 2.7). Locks of the customer and reseller are pushed down into the preference; a locked
         status that came without a level counts as 4."""
-        level = self.prefs.number("lock", -1)
+        level = self.prefs.effective.lock
         if 0 <= level <= 5:
             return level
         return 4 if self.status == "locked" or self.contract_status == "locked" else 0

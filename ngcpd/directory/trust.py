@@ -51,12 +51,11 @@ class TrustedSources:
 
     def find(self, ip: str, transport: str, from_uri: str) -> int | None:
         """The subscriber id of the first row that fits, None when none does. A pattern never fits a URI longer than 128 characters."""
-        if not self._by_ip:
+        address = parse_ip(ip) if self._by_ip else None
+        entries = self._by_ip.get(address) if address is not None else None
+        if entries is None:
             return None
-        address = parse_ip(ip)
-        if address is None:
-            return None
-        for entry in self._by_ip.get(address, ()):
+        for entry in entries:
             if entry.protocol not in ("any", transport):
                 continue
             if entry.pattern is None or (len(from_uri) <= MAX_URI and entry.pattern.search(from_uri) is not None):

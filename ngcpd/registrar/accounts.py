@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -23,6 +23,6 @@ class Accounts(Protocol):
 
     def subscriber(self, subscriber_id: int) -> Subscriber | None: ...
 
-    def load(self, ids: Iterable[int]) -> Deferred[None] | None: ...
+    def load(self, ids: Collection[int]) -> Deferred[None] | None: ...
 
     def subscribe(self, fn: Callable[[str, int], object]) -> object: ...

@@ -21,10 +21,13 @@ def candidate(ctx: CallContext, snapshot: Snapshot) -> tuple[int, str] | None:
     entry = snapshot.number(ctx.routed_user)
     if entry is not None:
         return entry.subscriber_id, "primary" if entry.is_primary else "alias"
-    name = ctx.domain.name if ctx.domain is not None else ""
-    if not name and ctx.caller is not None and (ctx.own_host or not ctx.dialed_domain):
+    if ctx.domain is not None:
+        name = ctx.domain.name
+    elif ctx.caller is not None and (ctx.own_host or not ctx.dialed_domain):
         name = ctx.caller.domain  # the platform addressed by its address, or a tel URI: as if dialed in the caller's own domain
-    found = snapshot.user_id(name, ctx.routed_user) if name else None
+    else:
+        return None
+    found = snapshot.user_id(name, ctx.routed_user)
     return (found, "username") if found is not None else None
 
 
@@ -32,28 +35,30 @@ class FindCallee:
     """C16: sets `target`; a local one becomes `callee`, with its preferences."""
 
     def needs(self, ctx: CallContext, snapshot: Snapshot) -> Sequence[int]:
-        found = candidate(ctx, snapshot)
+        found = ctx.candidate = candidate(ctx, snapshot)
         return (found[0],) if found is not None else ()
 
     def run(self, ctx: CallContext, snapshot: Snapshot) -> Outcome:
-        found = candidate(ctx, snapshot)
+        found = ctx.candidate
+        ctx.caller_says = ctx.caller_prefs.effective  # the stage may have waited for the callee
         callee = snapshot.subscriber(found[0]) if found is not None else None
         if callee is None or found is None or not callee.alive:
             ctx.target = self._elsewhere(ctx)
-            ctx.see("user", ctx.routed_user, "host", ctx.routed_domain, "target", ctx.target)
+            ctx.looked = ("user", ctx.routed_user, "host", ctx.routed_domain, "target", ctx.target)
             return None
         prefs = callee.prefs
-        force_out = ctx.caller is not None and ctx.caller_prefs.get("force_outbound_calls_to_peer") == "force"
-        if force_out or prefs.flag("force_inbound_calls_to_peer"):
+        says = prefs.effective
+        if (ctx.caller_says.force_outbound and ctx.caller is not None) or says.force_inbound:
             ctx.target = OFFNET if ctx.caller_class == LOCAL else UNKNOWN
-            ctx.see("user", ctx.routed_user, "forced to peer", True, "target", ctx.target)
+            ctx.looked = ("user", ctx.routed_user, "forced to peer", True, "target", ctx.target)
             return None
         ctx.target = LOCAL
         ctx.callee = callee
         ctx.dialed_by = found[1]
         ctx.callee_prefs = prefs
+        ctx.callee_says = says
         ctx.callee_contract_prefs = snapshot.contract_prefs(callee.contract_id, ctx.source.ip)
-        ctx.see("user", ctx.routed_user, "by", found[1], "uuid", callee.uuid, "target", LOCAL)
+        ctx.looked = ("user", ctx.routed_user, "by", found[1], "uuid", callee.uuid, "target", LOCAL)
         return None
 
     @staticmethod
@@ -72,12 +77,13 @@ class Relay:
         self._reject = rejects
 
     def run(self, ctx: CallContext, snapshot: Snapshot) -> Outcome:
-        ctx.see("target", ctx.target)
-        if ctx.target == LOCAL:
+        target = ctx.target
+        ctx.looked = ("target", target)
+        if target == LOCAL:
             return None
-        if ctx.target == FOREIGN:
+        if target == FOREIGN:
             return self._reject("relaying_denied")
-        return self._reject("peering_unavailable" if ctx.target == OFFNET else "callee_unknown")
+        return self._reject("peering_unavailable" if target == OFFNET else "callee_unknown")
 
 
 class Contacts:
@@ -88,14 +94,14 @@ class Contacts:
         self._bindings = bindings
 
     def run(self, ctx: CallContext, snapshot: Snapshot) -> Outcome:
-        if ctx.callee is not None:
-            ctx.bindings = self._bindings(ctx.callee.id)
-        ctx.see("contacts", len(ctx.bindings))
-        return None if ctx.bindings else self._reject("callee_offline")
+        callee = ctx.callee
+        bindings = ctx.bindings = self._bindings(callee.id) if callee is not None else ctx.bindings
+        ctx.looked = ("contacts", len(bindings))
+        return None if bindings else self._reject("callee_offline")
 
 
 def fix_accounting(ctx: CallContext, snapshot: Snapshot) -> Outcome:
     """C24: what the records of this call will say."""
     ctx.fix_legs()
-    ctx.see("type", ctx.call_type)
+    ctx.looked = ("type", ctx.call_type)
     return None

@@ -15,9 +15,10 @@ _LIMIT = 10_000
 
 def rewrite_dialed(ctx: CallContext, snapshot: Snapshot) -> Outcome:
     """C8: the dialed number in the platform's notation. `emergency_...` marks an emergency call (3.12)."""
-    ctx.routed_user = inbound_callee(ctx, snapshot, ctx.dialed_user)
-    ctx.emergency = ctx.routed_user.startswith("emergency_")
-    ctx.see("dialed", ctx.dialed_user, "routed", ctx.routed_user)
+    dialed = ctx.dialed_user
+    routed = ctx.routed_user = inbound_callee(ctx, snapshot, dialed) if ctx.caller_says.rewrite_rule_set else dialed
+    ctx.emergency = routed.startswith("emergency_")
+    ctx.looked = ("dialed", dialed, "routed", routed)
     return None
 
 
@@ -42,7 +43,7 @@ class Loops:
 
     def run(self, ctx: CallContext, snapshot: Snapshot) -> Outcome:
         passes = _passes(ctx.request.call_id, self._passes)
-        ctx.see("passes", passes)
+        ctx.looked = ("passes", passes)
         if passes >= self._passes:
             return self._reject("loop_detected")
         if self._settings.enable and not ctx.assume_caller and self._count(ctx) >= self._settings.max:

@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 from ngcpd.directory.model import Snapshot, Subscriber
 from ngcpd.registrar.results import Authenticated, AuthResult, Challenge
 from ngcpd.registrar.source import Source
-from ngcpd.routing.model import FOREIGN, LOCAL, PEER, CallContext, MediaHints, Reject, RoutingSettings
+from ngcpd.routing.model import FOREIGN, LOCAL, PEER, CallContext, Reject, RoutingSettings
 from ngcpd.routing.rejects import Rejects
 from ngcpd.routing.stage import Outcome, Result, Stage
-from ngcpd.routing.uris import is_own_host, user_of
+from ngcpd.routing.uris import own_hosts, user_of
 from ngcpd.sip.codes import reason_of
 from ngcpd.sip.message import Request
 
@@ -32,20 +32,21 @@ class CalleeDomain:
     """C3: what the R-URI names. Sets the fields that accounting needs even when all else fails."""
 
     def __init__(self, settings: RoutingSettings) -> None:
-        self._settings = settings
+        self._own_hosts = own_hosts(settings)
 
     def run(self, ctx: CallContext, snapshot: Snapshot) -> Outcome:
         request = ctx.request
         ctx.from_ = request.from_
-        ctx.src_user = user_of(ctx.from_.uri)
-        ctx.src_domain = ctx.from_.uri.host
+        caller = ctx.from_.uri
+        ctx.src_user = user_of(caller)
+        ctx.src_domain = caller.host
         ruri = ctx.ruri = request.ruri
         ctx.dialed_user = ctx.routed_user = user_of(ruri)
-        ctx.dialed_domain = ctx.routed_domain = ruri.host
-        ctx.domain = snapshot.domain(ruri.host) if ruri.host else None
-        if ctx.domain is None:
-            ctx.own_host = is_own_host(ruri.host, self._settings)
-        ctx.see("host", ruri.host, "local", ctx.domain is not None, "own", ctx.own_host)
+        host = ctx.dialed_domain = ctx.routed_domain = ruri.host
+        domain = ctx.domain = snapshot.domain(host) if host else None
+        if domain is None:
+            ctx.own_host = host in self._own_hosts
+        ctx.looked = ("host", host, "local", domain is not None, "own", ctx.own_host)
         return None
 
 
@@ -59,23 +60,20 @@ class Identify:
     def needs(self, ctx: CallContext, snapshot: Snapshot) -> Sequence[int]:
         if ctx.assume_caller:
             return (ctx.assume_caller,)
-        trusted = self._trusted(ctx, snapshot)
+        source = ctx.source
+        trusted = ctx.trusted_id = snapshot.trusted(source.ip, source.transport, str(ctx.request.from_.uri))
         return (trusted,) if trusted is not None else ()
 
-    @staticmethod
-    def _trusted(ctx: CallContext, snapshot: Snapshot) -> int | None:
-        return snapshot.trusted(ctx.source.ip, ctx.source.transport, str(ctx.request.from_.uri))
-
     def run(self, ctx: CallContext, snapshot: Snapshot) -> Result:
-        ctx.see("source", ctx.source.ip, "transport", ctx.source.transport, "from", ctx.src_domain)
+        source = ctx.source
+        ctx.looked = ("source", source.ip, "transport", source.transport, "from", ctx.src_domain)
         if ctx.assume_caller:
             return self._assumed(ctx, snapshot)
-        trusted = self._trusted(ctx, snapshot)
-        if trusted is not None:
-            subscriber = snapshot.subscriber(trusted)
+        if ctx.trusted_id is not None:
+            subscriber = snapshot.subscriber(ctx.trusted_id)
             if subscriber is not None and subscriber.alive:
                 return self._local(ctx, subscriber, True)
-        peer = snapshot.peer_by_ip(ctx.source.ip)
+        peer = snapshot.peer_by_ip(source.ip)
         if peer is not None:
             ctx.caller_class = PEER
             ctx.peer = peer
@@ -85,8 +83,8 @@ class Identify:
         realm = self._authenticator.realm(ctx.request)
         if realm is None:
             return self._foreign(ctx, snapshot)
-        ctx.see("realm", realm)
-        result = self._authenticator.check(ctx.request, ctx.source, realm, KIND)
+        ctx.looked += ("realm", realm)
+        result = self._authenticator.check(ctx.request, source, realm, KIND)
         if isinstance(result, Deferred):
             done: Deferred[Outcome] = result.addCallback(lambda got: self._checked(ctx, got))
             return done
@@ -138,11 +136,12 @@ class Access:
             ctx.caller_prefs = ctx.peer.prefs
         elif ctx.domain is not None:
             ctx.caller_prefs = snapshot.domain_prefs(ctx.domain.name)
-        ctx.caller_media = MediaHints.of(ctx.caller_prefs)
+        says = ctx.caller_says = ctx.caller_prefs.effective
+        ctx.caller_media = says.media
         if caller is None or ctx.trusted or not ctx.source.ip:  # a dry run may leave the address open
             return None
         allowed = caller.ip_allowed(ctx.source.ip)
-        ctx.see("ip", ctx.source.ip, "lists", len(caller.allowed), "allowed", allowed)
+        ctx.looked = ("ip", ctx.source.ip, "lists", len(caller.allowed), "allowed", allowed)
         return None if allowed else self._reject("unauth_caller_ip")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ngcpd.directory.effective import Effective
 from ngcpd.directory.model import Prefs, Snapshot
 from ngcpd.registrar.model import Binding
 from ngcpd.routing.identity import hidden, identity_fields, to_header
@@ -25,11 +26,12 @@ Flows = Callable[[int], "Flow | None"]
 """The open connection with this `Flow.id`."""
 
 
-def user_agent(ctx: CallContext, prefs: Prefs) -> list[tuple[str, str]]:
-    """User-Agent towards the target by `ua_header_mode` (call processing 1.3)."""
-    mode = prefs.get("ua_header_mode")
-    value = ctx.request.first("User-Agent") if mode == "passthrough" else prefs.get("ua_header_replace") if mode == "replace" else None
-    return [("User-Agent", value)] if value else []
+def user_agent(ctx: CallContext, says: Effective) -> str:
+    """User-Agent towards the target by `ua_header_mode` (call processing 1.3), "" for none."""
+    mode = says.ua_header_mode
+    if mode == "passthrough":
+        return ctx.request.first("User-Agent") or ""
+    return says.ua_header_replace if mode == "replace" else ""
 
 
 class BuildLegB:
@@ -41,43 +43,44 @@ class BuildLegB:
         self._flows = flows
 
     def run(self, ctx: CallContext, snapshot: Snapshot) -> Outcome:
-        prefs = ctx.callee_prefs
-        from_, fields = identity_fields(ctx, snapshot, prefs)
-        to = to_header(ctx, snapshot, prefs, self._settings.keep_original_to)
-        fields += user_agent(ctx, prefs)
-        passed = self._settings.headers.passed(ctx.request, allow_refer=self._settings.allow_refer_method)
-        if hidden(ctx, prefs):  # a picture or business card says who it is
+        prefs, says, settings = ctx.callee_prefs, ctx.callee_says, self._settings
+        from_, fields = identity_fields(ctx, snapshot, says)
+        to = to_header(ctx, snapshot, says, settings.keep_original_to)
+        agent = user_agent(ctx, says)
+        if agent:
+            fields.append(("User-Agent", agent))
+        passed = settings.headers.passed(ctx.request, allow_refer=settings.allow_refer_method)
+        if ctx.clir and hidden(ctx, says):  # a picture or business card says who it is
             passed = [f for f in passed if f[0] != "Call-Info"]
         fields += passed
-        media = MediaHints.of(prefs)
-        number = self._number_for_ruri(ctx, snapshot, prefs)
+        number = self._number_for_ruri(ctx, snapshot, says) if says.e164_to_ruri else ""
         branches: list[Branch] = []
         for binding in ctx.bindings:
-            branch, why = self._branch(binding, number, prefs, media)
+            branch, why = self._branch(binding, number, prefs, says.media)
             if branch is None:
-                ctx.see(binding.contact, why)
+                ctx.looked += (binding.contact, why)
                 continue
-            branch.from_, branch.to, branch.fields = from_, to, list(fields)
+            branch.from_, branch.to, branch.fields = from_, to, fields.copy()
             branches.append(branch)
-            ctx.see(binding.contact, branch.request_uri)
+            ctx.looked += (binding.contact, branch.request_uri)
         return Deliver(branches) if branches else self._reject("callee_offline")
 
     @staticmethod
-    def _number_for_ruri(ctx: CallContext, snapshot: Snapshot, prefs: Prefs) -> str:
+    def _number_for_ruri(ctx: CallContext, snapshot: Snapshot, says: Effective) -> str:
         """The user part for trunk devices (`e164_to_ruri`): the number dialed, else the primary number; "" = that of the contact."""
-        if ctx.callee is None or not prefs.flag("e164_to_ruri"):
+        if ctx.callee is None:
             return ""
         if ctx.dialed_by in ("primary", "alias"):
             number = ctx.routed_user
         else:
             number = ctx.callee.primary.e164 if ctx.callee.primary is not None else ""
-        return outbound_callee(ctx, snapshot, prefs, number)
+        return outbound_callee(ctx, snapshot, says, number)
 
     def _branch(self, binding: Binding, number: str, prefs: Prefs, media: MediaHints) -> tuple[Branch | None, str]:
         """The branch to one contact, or why there is none."""
         try:
             contact = Uri.parse(binding.contact)
-            path = [NameAddr.parse(p) for p in binding.path if not self._internal(p)]
+            path = [NameAddr.parse(p) for p in binding.path if not self._internal(p)] if binding.path else []
         except ParseError as error:
             return None, error.reason
         if contact.scheme not in ("sip", "sips"):
@@ -92,7 +95,7 @@ class BuildLegB:
         socket = self._socket(binding, next_hop, transport)
         request_uri = _request_uri(contact, number)
         family = flow.family if flow is not None else _family(binding, next_hop)
-        routes = tuple(str(p) for p in path)
+        routes = tuple([str(p) for p in path]) if path else ()
         label = f"{contact.scheme}:{contact.aor}"
         return Branch(request_uri, next_hop, binding.received, routes, flow, socket, transport, "", "", [], label, prefs, binding, media, family), ""
 

@@ -6,15 +6,16 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ngcpd.directory.model import NO_PREFS, Prefs, parse_ip
+from ngcpd.directory.effective import Effective
+from ngcpd.directory.model import parse_ip
 
 if TYPE_CHECKING:
     from ngcpd.routing.model import CallContext
 
 SOURCE_FIELDS = 24
 DESTINATION_FIELDS = 22
-_GPP = tuple(f"gpp{n}" for n in range(10))
 FIELD_LIMIT = 255
+_NO_GPPS = [""] * 10
 _FORBIDDEN = re.compile(r"[|\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -29,9 +30,13 @@ def _join(fields: list[str]) -> str:
     return "|".join(fields) + "|"
 
 
-def _gpps(prefs: Prefs) -> list[str]:
-    values = [prefs.get(name) for name in _GPP]
-    return [clean(value) if value else "" for value in values]
+def _gpps(says: Effective) -> list[str]:
+    return [clean(value) for value in says.gpps] or _NO_GPPS
+
+
+def _is_clean(leg: str, fields: int) -> bool:
+    """Whether every field of a finished leg is as `clean` leaves it: so one look at the whole does, as long as it is not longer than one may be."""
+    return len(leg) <= FIELD_LIMIT and leg.count("|") == fields and leg.isascii() and leg.isprintable()
 
 
 def _external(value: str) -> str:
@@ -40,8 +45,8 @@ def _external(value: str) -> str:
 
 def source_ip(ctx: CallContext) -> str:
     """The address to log: of the header named by `ip_header` when that is another one than the default and holds an address."""
-    name = ctx.caller_prefs.get("ip_header")
-    if name and name.lower() != "p-ngcp-src-ip":
+    name = ctx.caller_says.ip_header
+    if name:
         value = ctx.request.first(name)
         if value is not None and parse_ip(value.strip()) is not None:
             return value.strip()
@@ -51,23 +56,31 @@ def source_ip(ctx: CallContext) -> str:
 def source_leg(ctx: CallContext) -> str:
     """The 24 fields of `src_leg`."""
     caller = ctx.caller
-    prefs = ctx.caller_prefs if caller is not None else NO_PREFS
+    says = ctx.caller_says
+    upn = ctx.numbers.upn
+    clir = "1" if ctx.clir else "0"
+    if caller is not None and not (says.gpps or says.peer_auth_user or says.peer_auth_realm):
+        who = f"{_external(caller.external_id)}|{_external(caller.contract_external_id)}|{caller.contract_id}"
+        when = f"{clir}|{ctx.call_type}|{source_ip(ctx)}|{ctx.time:.3f}"
+        leg = f"{caller.uuid}|{ctx.src_user}|{ctx.src_domain}|{upn}|{who}|||{when}||||||||||||"
+        if _is_clean(leg, SOURCE_FIELDS):
+            return leg
     return _join(
         [
             caller.uuid if caller is not None else "0",
             clean(ctx.src_user),
             clean(ctx.src_domain),
-            clean(ctx.numbers.upn),
+            clean(upn),
             _external(caller.external_id) if caller is not None else "",
             _external(caller.contract_external_id) if caller is not None else "",
             str(caller.contract_id) if caller is not None else "0",
-            clean(prefs.get("peer_auth_user") or ""),
-            clean(prefs.get("peer_auth_realm") or ""),
-            "1" if ctx.clir else "0",
+            clean(says.peer_auth_user) if caller is not None else "",
+            clean(says.peer_auth_realm) if caller is not None else "",
+            clir,
             ctx.call_type,
             source_ip(ctx),
             f"{ctx.time:.3f}",
-            *_gpps(prefs),
+            *(_gpps(says) if caller is not None else _NO_GPPS),
             "",
         ]
     )
@@ -81,7 +94,13 @@ def destination(ctx: CallContext) -> tuple[str, str]:
 def destination_leg(ctx: CallContext) -> str:
     """The 22 fields of `dst_leg`."""
     callee = ctx.callee
-    prefs = ctx.callee_prefs if callee is not None else NO_PREFS
+    says = ctx.callee_says
+    if callee is not None and not says.gpps:
+        who = f"{_external(callee.external_id)}|{_external(callee.contract_external_id)}|{callee.contract_id}"
+        found = f"{callee.uuid}|{callee.username}|{callee.domain}|{ctx.routed_user}|{ctx.routed_domain}"
+        leg = f"0|{who}|{ctx.dialed_user}|{found}|0||||||||||||"
+        if _is_clean(leg, DESTINATION_FIELDS):
+            return leg
     return _join(
         [
             "0",
@@ -95,7 +114,7 @@ def destination_leg(ctx: CallContext) -> str:
             clean(ctx.routed_user),
             clean(ctx.routed_domain),
             "0",
-            *_gpps(prefs),
+            *(_gpps(says) if callee is not None else _NO_GPPS),
             "",
         ]
     )

@@ -34,7 +34,7 @@ class Locks:
         if ctx.caller is None:
             return None
         level = ctx.caller.lock
-        ctx.see("lock", level, "emergency", ctx.emergency)
+        ctx.looked = ("lock", level, "emergency", ctx.emergency)
         return self._reject("locked_out") if level >= OUTGOING and not ctx.emergency else None
 
     def caller_off_net(self, ctx: CallContext, snapshot: Snapshot) -> Outcome:
@@ -42,7 +42,7 @@ class Locks:
         if ctx.caller is None:
             return None
         level = ctx.caller.lock
-        ctx.see("lock", level, "target", ctx.target)
+        ctx.looked = ("lock", level, "target", ctx.target)
         return self._reject("locked_out") if level == FOREIGN_ONLY and ctx.target != LOCAL and not ctx.emergency else None
 
     def callee(self, ctx: CallContext, snapshot: Snapshot) -> Outcome:
@@ -50,7 +50,7 @@ class Locks:
         if ctx.callee is None or ctx.target != LOCAL:
             return None
         level = ctx.callee.lock
-        ctx.see("lock", level)
+        ctx.looked = ("lock", level)
         return self._reject("locked_in") if level in INCOMING else None
 
     def callee_ported(self, ctx: CallContext, snapshot: Snapshot) -> Outcome:
@@ -58,5 +58,5 @@ class Locks:
         if ctx.callee is None or ctx.target != LOCAL:
             return None
         level = ctx.callee.lock
-        ctx.see("lock", level)
+        ctx.looked = ("lock", level)
         return self._reject("locked_in") if level == PORTED else None

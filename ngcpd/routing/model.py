@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ngcpd.directory.effective import DEFAULT_MEDIA, Effective
+from ngcpd.directory.effective import MediaHints as MediaHints
 from ngcpd.directory.model import NO_PREFS, Domain, Peer, Prefs, Subscriber
 from ngcpd.registrar.model import Binding
 from ngcpd.registrar.source import Source
@@ -25,6 +27,7 @@ PEER = "peer"
 FOREIGN = "foreign"
 OFFNET = "offnet"
 UNKNOWN = "unknown"
+NOTHING_SAID: Final = NO_PREFS.effective
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +38,6 @@ class Reject:
     reason: str
     key: str
     fields: Fields = ()
-
-
-@dataclass(frozen=True, slots=True)
-class MediaHints:
-    """What the preferences say about the SDP sent to one party (call processing 3.18)."""
-
-    use_rtpproxy: str = "ice_strip_candidates"
-    ipv46_for_rtpproxy: str = "auto"
-    rtp_interface: str = ""
-    transport_protocol: str = "transparent"
-
-    @classmethod
-    def of(cls, prefs: Prefs) -> MediaHints:
-        return cls(
-            prefs.get("use_rtpproxy") or "ice_strip_candidates",
-            prefs.get("ipv46_for_rtpproxy") or "auto",
-            prefs.get("rtp_interface") or "",
-            prefs.get("transport_protocol") or "transparent",
-        )
 
 
 @dataclass(slots=True)
@@ -101,6 +85,10 @@ class Numbers:
     received_upn: str = ""
 
 
+NO_NUMBERS: Final = Numbers()
+"""Before C6. Nobody writes into it."""
+
+
 class AccFields(NamedTuple):
     """The plain columns of an accounting row (call processing 4.5)."""
 
@@ -122,7 +110,6 @@ class CallContext:
 
     __slots__ = (
         "_legs",
-        "_looked",
         "assume_caller",
         "attributes",
         "bindings",
@@ -130,11 +117,14 @@ class CallContext:
         "callee",
         "callee_contract_prefs",
         "callee_prefs",
+        "callee_says",
         "caller",
         "caller_class",
         "caller_contract_prefs",
         "caller_media",
         "caller_prefs",
+        "caller_says",
+        "candidate",
         "clir",
         "clir_forced",
         "dialed_by",
@@ -143,6 +133,7 @@ class CallContext:
         "domain",
         "emergency",
         "from_",
+        "looked",
         "numbers",
         "own_host",
         "peer",
@@ -157,6 +148,7 @@ class CallContext:
         "time",
         "trace",
         "trusted",
+        "trusted_id",
     )
 
     def __init__(self, request: Request, source: Source, time: float) -> None:
@@ -169,9 +161,13 @@ class CallContext:
         """"" until identified, then `local`, `peer` or `foreign`."""
         self.caller: Subscriber | None = None
         self.caller_prefs: Prefs = NO_PREFS
+        self.caller_says: Effective = NOTHING_SAID
+        """What `caller_prefs` says, read again where the stages may have waited."""
         self.caller_contract_prefs: Prefs = NO_PREFS
-        self.caller_media = MediaHints()
+        self.caller_media = DEFAULT_MEDIA
         self.trusted = False
+        self.trusted_id: int | None = None
+        """Of the subscriber whom the source address stands for, found by what C4 needs."""
         self.peer: Peer | None = None
         self.src_user = ""
         self.src_domain = ""
@@ -186,13 +182,17 @@ class CallContext:
         self.emergency = False
         self.target = ""
         """"" until decided, then `local` (the callee is a subscriber), `foreign`, `offnet` or `unknown`."""
+        self.candidate: tuple[int, str] | None = None
+        """The subscriber who seems to be called, found by what C16 needs, and how."""
         self.callee: Subscriber | None = None
         self.callee_prefs: Prefs = NO_PREFS
+        self.callee_says: Effective = NOTHING_SAID
         self.callee_contract_prefs: Prefs = NO_PREFS
         self.dialed_by = ""
         """`primary`, `alias` or `username`."""
         self.bindings: list[Binding] = []
-        self.numbers = Numbers()
+        self.numbers = NO_NUMBERS
+        """Made by C6."""
         self.clir = False
         self.clir_forced = False
         self.call_type = "call"
@@ -200,18 +200,14 @@ class CallContext:
         self.trace: list[tuple[str, Looked, object]] = []
         self.assume_caller = 0
         """A dry run: the id of the subscriber taken as authenticated."""
-        self._looked: Looked = ()
+        self.looked: Looked = ()
+        """What the running stage looked at: name, value, name, value ... Nothing is formatted here; the runner moves it to the trace."""
         self._legs: tuple[str, str] | None = None
 
     # ----------------------------------------------------------------------------------------------------------- trace
     def see(self, *looked: object) -> None:
-        """What the running stage looked at: name, value, name, value ... Nothing is formatted here."""
-        self._looked += looked
-
-    def seen(self) -> Looked:
-        """Hand over and forget what was noted by `see`."""
-        looked, self._looked = self._looked, ()
-        return looked
+        """Add to what the running stage `looked` at. A stage that looks once sets that itself."""
+        self.looked += looked
 
     def note(self, stage: str, verdict: object, *looked: object) -> None:
         """Append one line to the trace."""

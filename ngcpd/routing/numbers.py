@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ngcpd.directory.model import Snapshot, Subscriber
 from ngcpd.directory.patterns import shell_match
-from ngcpd.routing.model import LOCAL, PEER, CallContext, Numbers
+from ngcpd.routing.model import FOREIGN, PEER, CallContext, Numbers
 from ngcpd.routing.rejects import Rejects
 from ngcpd.routing.rewriting import inbound_caller
 from ngcpd.routing.stage import Outcome, Stage
@@ -40,22 +40,25 @@ def _diverter(ctx: CallContext) -> str:
 def fetch_numbers(ctx: CallContext, snapshot: Snapshot) -> Outcome:
     """C6: UPN, NPN, UPRN and names, inbound caller rules applied (3.3.2)."""
     numbers = ctx.numbers = Numbers()
-    prefs = ctx.caller_prefs
-    upn_from = prefs.get("inbound_upn") or "from_user" if ctx.caller_class in (LOCAL, PEER) else "from_user"
-    numbers.received_upn = claimed(ctx, upn_from)
-    numbers.upn = inbound_caller(ctx, snapshot, numbers.received_upn)
+    says = ctx.caller_says
+    known = ctx.caller_class != FOREIGN
+    upn_from = says.inbound_upn if known else "from_user"
+    received = numbers.received_upn = claimed(ctx, upn_from)
+    upn = numbers.upn = inbound_caller(ctx, snapshot, received) if says.rewrite_rule_set else received
     numbers.rcv_display = from_wire(ctx.request.from_.display)
-    if ctx.caller is not None:
-        numbers.auth_user = ctx.caller.username
-        numbers.npn = prefs.get("cli") or ctx.caller.username
-        numbers.np_display = prefs.get("display_name") or ""
+    caller = ctx.caller
+    if caller is not None:
+        numbers.auth_user = caller.username
+        npn = says.cli or caller.username
+        numbers.np_display = says.display_name
     elif ctx.caller_class == PEER:
-        numbers.npn = inbound_caller(ctx, snapshot, claimed(ctx, prefs.get("inbound_npn") or "from_user"))
+        npn = inbound_caller(ctx, snapshot, claimed(ctx, says.inbound_npn))
     else:
-        numbers.npn = numbers.upn
-    if ctx.caller_class in (LOCAL, PEER) and prefs.get("inbound_uprn") in ("diversion", "npn_diversion"):
+        npn = upn
+    numbers.npn = npn
+    if known and says.diverts:
         numbers.uprn = inbound_caller(ctx, snapshot, _diverter(ctx))
-    ctx.see("upn from", upn_from, "upn", numbers.upn, "npn", numbers.npn, "uprn", numbers.uprn)
+    ctx.looked = ("upn from", upn_from, "upn", upn, "npn", npn, "uprn", numbers.uprn)
     return None
 
 
@@ -69,20 +72,20 @@ class CheckClaim:
         caller = ctx.caller
         if caller is None:
             return None
-        numbers, prefs = ctx.numbers, ctx.caller_prefs
-        instead = prefs.get("user_cli") or numbers.npn
+        numbers, says = ctx.numbers, ctx.caller_says
+        instead = says.user_cli or numbers.npn
         if self._not_chosen(numbers, caller):
             numbers.upn = instead
-            ctx.see("claimed", "nothing", "upn", instead)
+            ctx.looked = ("claimed", "nothing", "upn", instead)
             return None
-        if prefs.flag("extension_in_npn") and _own_number(caller, numbers.upn):
+        if says.extension_in_npn and _own_number(caller, numbers.upn):
             numbers.npn = numbers.upn
             ctx.see("claimed", "own number or extension", "npn", numbers.npn)
             return None
-        if numbers.upn in (numbers.npn, prefs.get("user_cli")):
+        if numbers.upn in (numbers.npn, says.user_cli):
             ctx.see("claimed", "npn or user_cli")
             return None
-        own, customer = prefs.all("allowed_clis"), ctx.caller_contract_prefs.all("allowed_clis")
+        own, customer = says.allowed_clis, ctx.caller_contract_prefs.all("allowed_clis")
         for pattern in (*own, *customer):
             if shell_match(pattern, numbers.upn):
                 ctx.see("allowed_clis", pattern)
@@ -96,7 +99,7 @@ class CheckClaim:
 
     def _not_allowed(self, ctx: CallContext, instead: str, has_list: bool) -> Outcome:
         """The policy; without any list the number is only replaced (features 3 no. 49)."""
-        policy = ctx.caller_prefs.get("allowed_clis_reject_policy") or ctx.caller_contract_prefs.get("allowed_clis_reject_policy")
+        policy = ctx.caller_says.allowed_clis_reject_policy or ctx.caller_contract_prefs.get("allowed_clis_reject_policy")
         if not has_list:
             policy = "override_by_usernpn"
         ctx.see("refused", ctx.numbers.upn, "policy", policy or "override_by_usernpn", "upn", instead)
@@ -115,21 +118,23 @@ def _own_number(caller: Subscriber, number: str) -> bool:
 
 def decide_clir(ctx: CallContext, snapshot: Snapshot) -> Outcome:
     """C9: is the caller's identity hidden (3.3.4)?"""
-    reasons: list[str] = []
-    if ctx.caller_prefs.flag("clir") and ctx.caller is not None:
-        reasons.append("pref")
+    reasons: tuple[str, ...] = ()
+    if ctx.caller_says.clir and ctx.caller is not None:
+        reasons += ("pref",)
     if is_anonymous(ctx.request.from_):
-        reasons.append("From")
+        reasons += ("From",)
     if _asks_privacy(ctx):
-        reasons.append("Privacy")
+        reasons += ("Privacy",)
     if ctx.clir_forced:
-        reasons.append("policy")
-    ctx.clir = bool(reasons)
-    ctx.see("clir", ctx.clir, "because of", tuple(reasons))
+        reasons += ("policy",)
+    clir = ctx.clir = reasons != ()
+    ctx.looked = ("clir", clir, "because of", reasons)
     return None
 
 
 def _asks_privacy(ctx: CallContext) -> bool:
+    if "Privacy" not in ctx.request.names():
+        return False
     tokens = (token.strip().lower() for line in ctx.request.raw("Privacy") for token in line.replace(",", ";").split(";"))
     return not _HIDING.isdisjoint(tokens)
 

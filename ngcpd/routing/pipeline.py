@@ -87,48 +87,56 @@ class Pipeline:
         """The decisions on a made-up call as a list of dicts; see `routing.explain`."""
         return explain(self, caller, dialed, source_ip=source_ip, time=time)
 
-    def _run(self, ctx: CallContext, index: int, loaded: bool) -> Verdict | Deferred[Verdict]:
+    def _run(self, ctx: CallContext, first: int, loaded: bool) -> Verdict | Deferred[Verdict]:
+        """Go through the stages from `first` on; `loaded`: what that one needs has been fetched."""
         directory = self.directory
-        while True:
-            stage = self.stages[index]
+        trace = ctx.trace
+        index = first
+        for stage in self.stages[first:] if first else self.stages:
+            name, run, needs = stage
             try:
-                if stage.needs is not None and not loaded:
-                    pending = directory.load(stage.needs(ctx, directory))
+                if needs is not None:
+                    wanted = needs(ctx, directory)
+                    pending = directory.load(wanted) if wanted and not loaded else None
                     if pending is not None:
                         return self._wait(pending.addCallback(lambda _: None), ctx, index, True)
-                result = stage.run(ctx, directory)
+                result = run(ctx, directory)
             except ParseError as error:
-                return self._ended(ctx, stage, Reject(error.code, error.reason, "malformed"))
-            if isinstance(result, Deferred):
-                return self._wait(result, ctx, index, False)
+                return self._ended(ctx, name, Reject(error.code, error.reason, "malformed"))
             if result is not None:
-                return self._ended(ctx, stage, result)
-            ctx.trace.append((stage.name, ctx.seen(), None))
+                if isinstance(result, Deferred):
+                    return self._wait(result, ctx, index, False)
+                return self._ended(ctx, name, result)
+            trace.append((name, ctx.looked, None))
+            ctx.looked = ()
             index += 1
             loaded = False
+        raise AssertionError("the last stage did not decide")
 
     def _wait(self, pending: Deferred[Outcome], ctx: CallContext, index: int, again: bool) -> Deferred[Verdict]:
         """Go on when `pending` fires: with the same stage (`again`), or with its outcome."""
-        stage = self.stages[index]
+        name = self.stages[index].name
 
         def go_on(outcome: Outcome) -> Verdict | Deferred[Verdict]:
             if again:
                 return self._run(ctx, index, True)
             if outcome is not None:
-                return self._ended(ctx, stage, outcome)
-            ctx.trace.append((stage.name, ctx.seen(), None))
+                return self._ended(ctx, name, outcome)
+            ctx.trace.append((name, ctx.looked, None))
+            ctx.looked = ()
             return self._run(ctx, index + 1, False)
 
         def failed(failure: Failure) -> Verdict | Failure:
             if not isinstance(failure.value, StoreUnavailable):
                 return failure
             ctx.see("store", "not available")
-            return self._ended(ctx, stage, self._rejects("store_unavailable", (("Retry-After", str(self.settings.retry_after)),)))
+            return self._ended(ctx, name, self._rejects("store_unavailable", (("Retry-After", str(self.settings.retry_after)),)))
 
         done: Deferred[Verdict] = pending.addCallbacks(go_on, failed)
         return done
 
     @staticmethod
-    def _ended(ctx: CallContext, stage: Stage, verdict: Verdict) -> Verdict:
-        ctx.trace.append((stage.name, ctx.seen(), verdict))
+    def _ended(ctx: CallContext, name: str, verdict: Verdict) -> Verdict:
+        ctx.trace.append((name, ctx.looked, verdict))
+        ctx.looked = ()
         return verdict

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ngcpd.directory.model import Prefs, Snapshot
+from ngcpd.directory.effective import Effective
+from ngcpd.directory.model import Snapshot
 from ngcpd.directory.rewrite import CALLEE, CALLER, IN, OUT, Lookup
 from ngcpd.routing.model import FOREIGN, CallContext
 
@@ -21,8 +22,9 @@ def lookup(ctx: CallContext) -> Lookup:
     return values
 
 
-def _apply(ctx: CallContext, snapshot: Snapshot, prefs: Prefs, direction: str, field: str, subject: str) -> str:
-    rule_set = snapshot.rule_set(prefs.number("rewrite_rule_set"))
+def _apply(ctx: CallContext, snapshot: Snapshot, says: Effective, direction: str, field: str, subject: str) -> str:
+    number = says.rewrite_rule_set
+    rule_set = snapshot.rule_set(number) if number else None
     if rule_set is None:
         return subject
     return rule_set.rewrite(direction, field, subject, lookup(ctx))
@@ -30,21 +32,21 @@ def _apply(ctx: CallContext, snapshot: Snapshot, prefs: Prefs, direction: str, f
 
 def inbound_caller(ctx: CallContext, snapshot: Snapshot, subject: str) -> str:
     """A number the caller (subscriber or peer) named as its own."""
-    return subject if ctx.caller_class == FOREIGN else _apply(ctx, snapshot, ctx.caller_prefs, IN, CALLER, subject)
+    return subject if ctx.caller_class == FOREIGN else _apply(ctx, snapshot, ctx.caller_says, IN, CALLER, subject)
 
 
 def inbound_callee(ctx: CallContext, snapshot: Snapshot, subject: str) -> str:
     """The number the caller (subscriber or peer) dialed."""
-    return subject if ctx.caller_class == FOREIGN else _apply(ctx, snapshot, ctx.caller_prefs, IN, CALLEE, subject)
+    return subject if ctx.caller_class == FOREIGN else _apply(ctx, snapshot, ctx.caller_says, IN, CALLEE, subject)
 
 
-def outbound_caller(ctx: CallContext, snapshot: Snapshot, prefs: Prefs, subject: str) -> str:
-    """A number of the caller as shown to the target whose preferences are `prefs`. A foreign caller's identity stays as it is (3.7)."""
-    if ctx.caller_class == FOREIGN or not subject or subject.lower() == "anonymous":
+def outbound_caller(ctx: CallContext, snapshot: Snapshot, says: Effective, subject: str) -> str:
+    """A number of the caller as shown to the target whose preferences are `says`. A foreign caller's identity stays as it is (3.7)."""
+    if not subject or not says.rewrite_rule_set or ctx.caller_class == FOREIGN or subject.lower() == "anonymous":
         return subject
-    return _apply(ctx, snapshot, prefs, OUT, CALLER, subject)
+    return _apply(ctx, snapshot, says, OUT, CALLER, subject)
 
 
-def outbound_callee(ctx: CallContext, snapshot: Snapshot, prefs: Prefs, subject: str) -> str:
-    """The dialed number as sent to the target whose preferences are `prefs`."""
-    return _apply(ctx, snapshot, prefs, OUT, CALLEE, subject)
+def outbound_callee(ctx: CallContext, snapshot: Snapshot, says: Effective, subject: str) -> str:
+    """The dialed number as sent to the target whose preferences are `says`."""
+    return _apply(ctx, snapshot, says, OUT, CALLEE, subject)

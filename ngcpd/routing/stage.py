@@ -17,7 +17,8 @@ from ngcpd.routing.model import CallContext, Verdict
 Outcome = Verdict | None
 Result = Outcome | Deferred[Outcome]
 Needs = Callable[[CallContext, Snapshot], Sequence[int]]
-"""Ids of the subscribers that have to be loaded."""
+"""Ids of the subscribers that have to be loaded. Called right before the stage, once more when there was something to wait for: what it finds it
+may leave in the context for the stage."""
 Run = Callable[[CallContext, Snapshot], Result]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ngcpd.routing.model import RoutingSettings
 from ngcpd.sip.errors import ParseError
+from ngcpd.sip.grammar import quote
 from ngcpd.sip.headers import NameAddr
 from ngcpd.sip.message import Request
-from ngcpd.sip.uri import Uri, escape_user
+from ngcpd.sip.uri import Uri, escape_user, unescape_percent
 
 _VISUAL = str.maketrans("", "", "-.()")
 ANONYMOUS = "anonymous"
@@ -21,8 +22,8 @@ def user_of(uri: Uri) -> str:
         return user.translate(_VISUAL)
     if ";" in user and user[:1] in "+0123456789":
         user = user.partition(";")[0]
-        return Uri("sip", user).user_decoded
-    return uri.user_decoded
+        return unescape_percent(user)
+    return unescape_percent(user) if "%" in user else user
 
 
 def addresses(request: Request, name: str) -> list[NameAddr]:
@@ -38,9 +39,17 @@ def is_anonymous(address: NameAddr) -> bool:
     return address.uri.host == ANONYMOUS_HOST or address.uri.user.lower() == ANONYMOUS
 
 
-def sip_uri(user: str, host: str, *, phone: bool = False) -> Uri:
+def sip_uri(user: str, host: str, *, phone: bool = False) -> str:
     """`sip:user@host[;user=phone]` from plain text."""
-    return Uri("sip", escape_user(user), None, host, None, {"user": "phone"} if phone else {})
+    if ":" in host:
+        host = f"[{host}]"
+    text = f"sip:{escape_user(user)}@{host}" if user else f"sip:{host}"
+    return text + ";user=phone" if phone else text
+
+
+def name_addr(display: str, uri: str) -> str:
+    """`"display" <uri>`, or `<uri>` without one."""
+    return f"{quote(display)} <{uri}>" if display else f"<{uri}>"
 
 
 def is_own(uri: Uri, settings: RoutingSettings) -> bool:
@@ -49,6 +58,6 @@ def is_own(uri: Uri, settings: RoutingSettings) -> bool:
     return (uri.host, port) in settings.own_addresses
 
 
-def is_own_host(host: str, settings: RoutingSettings) -> bool:
-    """An address or further name of the platform, whatever the port."""
-    return host in settings.own_names or any(host == own for own, _ in settings.own_addresses)
+def own_hosts(settings: RoutingSettings) -> frozenset[str]:
+    """Addresses and further names of the platform, whatever the port."""
+    return settings.own_names | {host for host, _ in settings.own_addresses}

@@ -175,6 +175,34 @@ def test_profile_change_is_seen_by_loaded_subscribers(world: World) -> None:
     assert s.prefs.get("use_rtpproxy") == "never"
 
 
+def test_what_calls_ask_follows_every_change_of_shared_preferences(world: World) -> None:
+    set_id, profile_id = profile(world)
+    alice = world.subscriber("alice", customer=world.customer())
+    world.sql(sa.update(subscriber).where(subscriber.c.id == alice).values(profile_set_id=set_id, profile_id=profile_id))
+    d = world.start()
+    domain = d.domain("spce.test")
+    assert domain is not None
+    s = world.get(alice)
+    before = s.prefs.effective
+    assert s.prefs.effective is before, "read once"
+    assert (before.media.use_rtpproxy, before.outbound_from_user_is_phone, before.outbound_from_display) == ("ice_strip_candidates", False, "none")
+    assert (before.lock, before.gpps) == (-1, ())
+    world.pref("prof", profile_id, "use_rtpproxy", "never")
+    world.pump()
+    assert s.prefs.effective.media.use_rtpproxy == "never"
+    world.pref("dom", domain.id, "outbound_from_user_is_phone", "1")
+    world.pump()
+    assert s.prefs.effective.outbound_from_user_is_phone and d.domain_prefs("spce.test").effective.outbound_from_user_is_phone
+    world.pref("dom", domain.id, "outbound_from_display", "npn")
+    world.notices()
+    d.start()
+    assert s.prefs.effective.outbound_from_display == "npn", "the keys were read as a whole"
+    world.usr(alice, lock=2, gpp3="three")
+    world.pump()
+    now = world.get(alice).prefs.effective
+    assert now.lock == world.get(alice).lock == 2 and now.gpps == ("", "", "", "three", "", "", "", "", "", "")
+
+
 def locate(world: World, customer: int, *blocks: tuple[str, str, str]) -> list[int]:
     """Locations of one block each: (name, first, last) as IPv4 or IPv6 text."""
     import ipaddress

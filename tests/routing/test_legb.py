@@ -6,8 +6,13 @@ import dataclasses
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ngcpd.routing.model import Deliver
+from ngcpd.routing.uris import name_addr, sip_uri
+from ngcpd.sip.headers import NameAddr
+from ngcpd.sip.uri import Uri, escape_user
 from tests.compiled import python_only
 from tests.routing.rig import FakeFlow, Rig, binding, field, outcome
 
@@ -24,6 +29,13 @@ def test_default_internal_call(rig: Rig, dialed: str) -> None:
     assert branch.request_uri == "sip:testuser1003@127.1.0.3:5070"
     assert str(branch.next_hop) == "sip:testuser1003@127.1.0.3:5070"
     assert (branch.received, branch.path, branch.flow, branch.family) == (None, (), None, 4)
+
+
+@given(st.text(max_size=20), st.text(max_size=20), st.sampled_from(("spce.test", "2001:db8::1", "192.0.2.1")), st.booleans())
+def test_addresses_are_written_as_any_other(display: str, user: str, host: str, phone: bool) -> None:
+    uri = Uri("sip", escape_user(user), None, host, None, {"user": "phone"} if phone else {})
+    assert sip_uri(user, host, phone=phone) == str(uri)
+    assert name_addr(display, str(uri)) == str(NameAddr(display, uri))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from ngcpd.routing import legs
-from ngcpd.routing.model import AccFields, CallContext, Deliver, Reject, RoutingSettings
+from ngcpd.routing.model import AccFields, CallContext, Deliver, Numbers, Reject, RoutingSettings
 from ngcpd.routing.rejects import SILENT, TABLE, Rejects
 from ngcpd.routing.trace import render
+from ngcpd.sip.message import Request
 from ngcpd.store.legs import DestinationLeg, SourceLeg
+from tests.compiled import python_only
 from tests.directory.world import HeldExecutor
 from tests.routing.rig import Rig, binding, decide, outcome
 
@@ -184,7 +187,10 @@ def test_accounting_is_possible_at_every_moment(rig: Rig, stage: int) -> None:
     ctx = rig.invite()
     rig.world.load(rig.caller, rig.callee)
     for s in rig.pipeline.stages[:stage]:
+        if s.needs is not None:
+            s.needs(ctx, rig.directory)
         s.run(ctx, rig.directory)
+    assert stage < 10 or ctx.callee is not None
     SourceLeg.decode(ctx.src_leg())
     DestinationLeg.decode(ctx.dst_leg())
     assert len(ctx.acc_fields()) == 5
@@ -205,6 +211,22 @@ def test_ip_header(rig: Rig) -> None:
         assert SourceLeg.decode(ctx.src_leg()).ip == expected
     ctx, _ = rig.call(fields=("X-Real-IP: 192.0.2.9", "P-NGCP-Src-Ip: 192.0.2.8"))
     assert SourceLeg.decode(ctx.src_leg()).ip == "127.1.0.2", "nobody else may name an address"
+
+
+@python_only
+@given(st.text(max_size=260), st.text(max_size=260), st.booleans())
+def test_a_leg_written_at_once_is_the_one_written_field_by_field(one: str, other: str, clir: bool) -> None:
+    source: Any = SimpleNamespace(ip="192.0.2.1")
+    party: Any = SimpleNamespace(uuid="u-1", username=one, domain=other, external_id=other[:9], contract_external_id="", contract_id=7)
+    ctx = CallContext(Request("INVITE", "sip:a@b", []), source, 1_700_000_000.1234)
+    ctx.caller = ctx.callee = party
+    ctx.src_user = ctx.dialed_user = ctx.routed_user = one
+    ctx.src_domain = ctx.routed_domain = other
+    ctx.numbers, ctx.clir = Numbers(upn=other), clir
+    at_once = ctx.src_leg(), ctx.dst_leg()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(legs, "_is_clean", lambda leg, fields: False)
+        assert at_once == (ctx.src_leg(), ctx.dst_leg())
 
 
 @given(st.text(max_size=300))

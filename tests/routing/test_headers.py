@@ -55,7 +55,18 @@ def test_identity_headers_are_never_copied_even_when_listed_twice() -> None:
 
 @given(st.lists(st.text("abcXYZ-", min_size=1, max_size=8), max_size=1200))
 def test_memory_for_names_is_bounded(names: list[str]) -> None:
-    f = HeaderFilter()
+    f = HeaderFilter(both=("a*", "Allow"))
     for name in names:
-        f.passed(request((name, "1")))
-    assert len(f._known) <= 1000
+        passed = f.passed(request((name, "1"), ("Allow", "INFO")))
+        assert (("Allow", "INFO") in passed) and (len(passed) == 2) is f.passes(name, True)
+    assert len(f._request.seen) <= 1000 and f._request.crossing <= f._request.seen
+
+
+def test_what_was_learned_is_of_one_kind_of_message_and_survives_being_forgotten() -> None:
+    f = HeaderFilter(request=("X-One",), response=("X-Two",))
+    ours = (("X-One", "1"), ("X-Two", "2"), ("X-One", "3"))
+    for turn in range(3):
+        assert f.passed(request(*ours)) == [("X-One", "1"), ("X-One", "3")]
+        assert f.passed(Response.make(200, "", ours)) == [("X-Two", "2")]
+        for n in range(400):
+            f.passed(request((f"X-{turn}-{n}", "")))

@@ -62,20 +62,5 @@ class Records:
 
 def event(ctx: CallContext, method: str, code: int, reason: str, time: float, call_id: str, from_tag: str, to_tag: str) -> AccEvent:
     """The row for a final answer (`INVITE`) or the end (`BYE`) of a call at `time` (seconds since the epoch)."""
-    names = ctx.acc_fields()
-    return AccEvent(
-        method=method,
-        from_tag=from_tag,
-        to_tag=to_tag,
-        callid=call_id,
-        sip_code=str(code),
-        sip_reason=reason[:128],
-        time=time,
-        src_leg=ctx.src_leg(),
-        dst_leg=ctx.dst_leg(),
-        src_user=names.src_user,
-        src_domain=names.src_domain,
-        dst_user=names.dst_user,
-        dst_ouser=names.dst_ouser,
-        dst_domain=names.dst_domain,
-    )
+    src_leg, dst_leg = ctx.leg_texts()
+    return AccEvent(method, call_id, round(time, 3), str(code), reason[:128], from_tag, to_tag, src_leg, dst_leg, *ctx.acc_fields())

@@ -86,11 +86,6 @@ def source_leg(ctx: CallContext) -> str:
     )
 
 
-def destination(ctx: CallContext) -> tuple[str, str]:
-    """(final callee user, user as dialed)."""
-    return (ctx.callee.username if ctx.callee is not None else ctx.routed_user), ctx.dialed_user
-
-
 def destination_leg(ctx: CallContext) -> str:
     """The 22 fields of `dst_leg`."""
     callee = ctx.callee

@@ -218,17 +218,24 @@ class CallContext:
         """C24: from now on the leg strings stay as they are."""
         self._legs = (legs.source_leg(self), legs.destination_leg(self))
 
+    def leg_texts(self) -> tuple[str, str]:
+        """Source and destination leg string (billing 1.2)."""
+        return self._legs if self._legs is not None else (legs.source_leg(self), legs.destination_leg(self))
+
     def src_leg(self) -> str:
         """Source leg string (billing 1.2)."""
-        return self._legs[0] if self._legs is not None else legs.source_leg(self)
+        return self.leg_texts()[0]
 
     def dst_leg(self) -> str:
         """Destination leg string (billing 1.2)."""
-        return self._legs[1] if self._legs is not None else legs.destination_leg(self)
+        return self.leg_texts()[1]
 
     def acc_fields(self) -> AccFields:
         """The plain accounting columns; usable at any moment, also before anything is known."""
-        return AccFields(self.src_user, self.src_domain, *legs.destination(self), self.routed_domain if self.callee is None else self.callee.domain)
+        callee = self.callee
+        if callee is None:
+            return AccFields(self.src_user, self.src_domain, self.routed_user, self.dialed_user, self.routed_domain)
+        return AccFields(self.src_user, self.src_domain, callee.username, self.dialed_user, callee.domain)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections.abc import Iterable, Sequence
+from operator import le
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
@@ -70,7 +72,16 @@ def fit_call_id(call_id: str) -> str:
     return fit(call_id, 222) + "~" + digest
 
 
+_LIMITS: Final = (16, 255, 3, 128, 128, 128, 10240, 10240, 64, 128, 64, 64, 128)
+"""Of the columns, in the order of `AccEvent` without its time."""
+
+
 def _fitted(event: AccEvent) -> AccEvent:
+    """The event as its columns take it. Nearly always that is what it is already: one look at all texts together finds out."""
+    method, callid, time, *rest = msgspec.structs.astuple(event)
+    texts = (method, callid, *rest)
+    if round(time, 3) == time and "".join(texts).isprintable() and all(map(le, map(len, texts), _LIMITS)):
+        return event
     return AccEvent(
         method=fit(event.method, 16),
         callid=fit_call_id(event.callid),

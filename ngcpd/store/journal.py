@@ -197,7 +197,8 @@ class Journal:
 
     def _write(self, stream: str, payload: bytes) -> int:
         assert self._file is not None
-        record = Record(self.node, self.epoch, self._seq + 1, stream, payload)
+        seq = self._seq + 1
+        record = Record(self.node, self.epoch, seq, stream, payload)
         data = encode(record)
         try:
             self._file.write(data)
@@ -208,17 +209,19 @@ class Journal:
         if self._failing:
             self._failing = False
             log.info("journal can be written again")
-        self._seq += 1
+        self._seq = seq
         self._size += len(data)
         segment = self._segments[-1]
-        segment.first = segment.first or record.seq
-        segment.last = record.seq
+        if not segment.first:
+            segment.first = seq
+        segment.last = seq
         segment.streams.add(stream)
-        self._touch()
+        if not self._dirty or self._timer is None:
+            self._touch()
         reader = self._readers.get(stream)
         if reader is not None:
             reader.offer(record)
-        return record.seq
+        return seq
 
     def _failed(self, error: OSError) -> None:
         if not self._failing:

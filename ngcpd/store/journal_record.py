@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from functools import lru_cache
 from typing import NamedTuple
 
 HEAD = struct.Struct("<II")
@@ -38,12 +39,22 @@ class Record(NamedTuple):
         return Position(self.epoch, self.seq)
 
 
+@lru_cache(maxsize=64)
+def _names(node: str, stream: str) -> tuple[int, int, bytes]:
+    """Lengths and bytes of the two names. A node has one name and a handful of streams."""
+    one, other = node.encode(), stream.encode()
+    if len(one) > 255 or len(other) > 255:
+        raise ValueError("journal record out of bounds")
+    return len(one), len(other), one + other
+
+
 def encode(record: Record) -> bytes:
     """The bytes of one record. ValueError when node or stream are longer than 255 bytes or the payload is beyond all measure."""
-    node, stream = record.node.encode(), record.stream.encode()
-    if len(node) > 255 or len(stream) > 255 or len(record.payload) > MAX_RECORD - 1024:
+    node, epoch, seq, stream, payload = record
+    n, s, names = _names(node, stream)
+    if len(payload) > MAX_RECORD - 1024:
         raise ValueError("journal record out of bounds")
-    body = BODY.pack(record.epoch, record.seq, len(node), len(stream)) + node + stream + record.payload
+    body = BODY.pack(epoch, seq, n, s) + names + payload
     return HEAD.pack(len(body), zlib.crc32(body)) + body
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ngcpd.runtime.fake import InlineExecutor, MemoryDisk, SimClock
-from ngcpd.store.acc import AccEvent, Accounting, acc_home, fit_call_id
+from ngcpd.store.acc import AccEvent, Accounting, _fitted, acc_home, fit, fit_call_id
 from ngcpd.store.db import Database
 from ngcpd.store.follower import Follower
 from ngcpd.store.journal import Journal, JournalFull
@@ -82,6 +82,24 @@ def test_any_leg_is_read_or_refused(text: str) -> None:
             kind.decode(text)
         except LegError:
             pass
+
+
+COLUMNS = {
+    "method": 16, "sip_code": 3, "sip_reason": 128, "from_tag": 128, "to_tag": 128, "src_leg": 10240, "dst_leg": 10240, "src_user": 64,
+    "src_domain": 128, "dst_user": 64, "dst_ouser": 64, "dst_domain": 128,
+}  # fmt: skip
+
+
+@given(st.sampled_from([*COLUMNS, "callid"]), st.text(max_size=300) | st.text("ab", min_size=60, max_size=260), st.sampled_from((1.0, 1.00049)))
+def test_an_event_fits_its_columns(name: str, text: str, time: float) -> None:
+    good = AccEvent("BYE", "id", 1.0, "200", "OK", "a", "b", "x" * 10240, "y" * 10240, "u" * 64, "d" * 128, "u" * 64, "o" * 64, "d" * 128)
+    assert _fitted(good) is good
+    event = msgspec.structs.replace(good, time=time, **{name: text})
+    fitted = _fitted(event)
+    assert fitted == msgspec.structs.replace(
+        good, time=round(time, 3), **{name: fit_call_id(text) if name == "callid" else fit(text, COLUMNS[name])}
+    )
+    assert getattr(_fitted(msgspec.structs.replace(good, **{name: "z" * 10241})), name) != "z" * 10241
 
 
 def test_long_call_ids_stay_different() -> None:

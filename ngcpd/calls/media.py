@@ -92,4 +92,4 @@ class CallMedia:
         session, self.session = self.session, None
         self.on_timeout = None
         if session is not None:
-            session.close()
+            session.release()

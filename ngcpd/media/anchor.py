@@ -17,10 +17,13 @@ CALLER = "a"
 
 
 class Hub(Protocol):
-    """What a session needs of the engine. An *index* is that of an interface address (see `wire`)."""
+    """What a session needs of the engine. An *index* is that of an interface address (see `wire`). `publics`: the advertised addresses by
+    index; `own_hosts`: all names of all addresses."""
 
     client: RelayClient
     interfaces: Sequence[Interface]
+    publics: Sequence[str]
+    own_hosts: frozenset[str]
     settings: Settings
 
     def choose(self, receiver: Side, policy: Policy, families: Sequence[int], needed: bool) -> int:
@@ -57,7 +60,7 @@ class Anchor:
         self._turn = 0
         self._armed = 0
         self._sent: wire.Update | None = None
-        self._tally = Tally()
+        self._tally: Tally | None = None  # made when there is something to count
         self._closed = False
 
     def _reserve(self, receiver: Side, lines: Sequence[Line | None], index: int) -> dict[int, Pair]:
@@ -65,11 +68,11 @@ class Anchor:
         engine = self._engine
         pairs: dict[int, Pair] = {}
         taken: list[int] = []
-        if self._sent is None and any(line is not None for line in lines):
-            engine.check_limit()
         for k, line in enumerate(lines):
             if line is None:
                 continue
+            if self._sent is None and not pairs:
+                engine.check_limit()
             old = receiver.pairs.get(k)
             if old is not None and engine.alike(wire.index_of(old.pid), index):
                 pairs[k] = old
@@ -85,6 +88,11 @@ class Anchor:
     def _free_rejected(self, sender: Side, receiver: Side) -> None:
         """Lines that `sender` rejects: its own pair is of no use when the other never had one (a rejected offer); both are when both
         sides have dropped the line."""
+        for k in (*sender.pairs, *receiver.pairs):
+            if sender.rejects(k):
+                break
+        else:  # the usual case; whoever else rejects, `sender` has to as well
+            return
         for k in [k for k in sender.pairs if sender.rejects(k)]:
             if k not in receiver.pairs or receiver.rejects(k):
                 self._retire(sender, [k])
@@ -102,8 +110,13 @@ class Anchor:
             side.standing.pop(k, None)
 
     def _retire_pair(self, side: Side, k: int, pair: Pair) -> None:
-        self._tally.retire(pair.pid, side.name, k, self._kind(side, k), self._engine.local(pair.pid))
+        self._counts().retire(pair.pid, side.name, k, self._kind(side, k), self._engine.local(pair.pid))
         self._engine.client.freed([pair.pid])
+
+    def _counts(self) -> Tally:
+        if self._tally is None:
+            self._tally = Tally()
+        return self._tally
 
     @staticmethod
     def _kind(side: Side, k: int) -> str:
@@ -114,57 +127,79 @@ class Anchor:
         """The branch that the caller exchanges media with."""
         if self._selected is not None:
             return self._sides.get(self._selected)
-        spoken = [side for side in self._sides.values() if side.name != CALLER and side.turn]
-        return max(spoken, key=lambda side: side.turn, default=None)
-
-    def _own(self) -> set[wire.Addr]:
-        """Every address of our own pairs."""
-        return {
-            (host, wire.port_of(pair.pid) + odd)
-            for side in self._sides.values()
-            for pair in side.pairs.values()
-            for host in self._engine.hosts(pair.pid)
-            for odd in (0, 1)
-        }
-
-    def _describe(self) -> wire.Update:
-        caller, current = self._sides.get(CALLER), self._current()
-        legs = []
+        found: Side | None = None
         for side in self._sides.values():
+            if side.turn and side.name != CALLER and (found is None or side.turn > found.turn):
+                found = side
+        return found
+
+    def _own(self, address: wire.Addr) -> bool:
+        """True for an address of our own pairs."""
+        host, port = address
+        engine = self._engine
+        if host not in engine.own_hosts:
+            return False
+        for side in self._sides.values():
+            for pair in side.pairs.values():
+                if port - wire.port_of(pair.pid) in (0, 1) and host in engine.hosts(pair.pid):
+                    return True
+        return False
+
+    def _legs(self) -> list[wire.Leg]:
+        sides = self._sides
+        caller, current = sides.get(CALLER), self._current()
+        legs = []
+        for side in sides.values():
             other = current if side is caller else caller if side is current else None
             for k in side.pairs:
                 facing = other.pairs.get(k) if other is not None else None
                 legs.append(side.leg(k, facing.pid if facing is not None else 0, self._own))
-        settings = self._engine.settings
-        silence = 0.0
-        if self._selected is not None and caller is not None and current is not None:
-            silence = settings.rtp_timeout_onhold if on_hold((caller, current)) else settings.rtp_timeout
-        return wire.Update(self.sid, legs, silence, settings.final_timeout, self._armed)
+        return legs
 
-    def _push(self) -> None:
-        """Tell the relay when something changed."""
-        if self._closed or (self._sent is None and not any(side.pairs for side in self._sides.values())):
-            return
-        update = self._describe()
+    def _silence(self) -> float:
+        """Seconds without media after which the relay reports it, 0: never."""
+        if self._selected is None:
+            return 0.0
+        caller, current = self._sides.get(CALLER), self._sides.get(self._selected)
+        if caller is None or current is None:
+            return 0.0
+        settings = self._engine.settings
+        return settings.rtp_timeout_onhold if on_hold((caller, current)) else settings.rtp_timeout
+
+    def _push(self, legs: list[wire.Leg] | None = None) -> None:
+        """Tell the relay when something changed. `legs`: when the caller knows that they are as last told."""
         sent = self._sent
-        if sent is not None and sent != update and self._epochs(sent) != self._epochs(update):
-            self._armed += 1
-            update = self._describe()
-        if update != sent:
-            self._sent = update
-            self._engine.update(update)
+        if self._closed:
+            return
+        if legs is None:
+            legs = self._legs()
+        if sent is None and not legs:
+            return
+        silence = self._silence()
+        life = self._engine.settings.final_timeout
+        if sent is not None:
+            if legs != sent.legs:
+                if len(legs) != len(sent.legs) or self._epochs(legs) != self._epochs(sent.legs):
+                    self._armed += 1
+            elif self._armed == sent.armed and silence == sent.silence and life == sent.life:
+                return
+        self._sent = update = wire.Update(self.sid, legs, silence, life, self._armed)
+        self._engine.update(update)
 
     @staticmethod
-    def _epochs(update: wire.Update) -> dict[int, int]:
-        return {leg.pid: leg.epoch for leg in update.legs}
+    def _epochs(legs: Sequence[wire.Leg]) -> dict[int, int]:
+        return {leg.pid: leg.epoch for leg in legs}
 
     def _write(self, sdp: Sdp, lines: list[Line | None], src: str, receiver: Side, index: int, policy: Policy) -> bytes:
-        engine = self._engine
+        publics = self._engine.publics
         facing: list[Facing | None] = []
         for k, line in enumerate(lines):
-            pid = receiver.pairs[k].pid if line is not None else 0
-            facing.append(Facing(engine.interfaces[wire.index_of(pid)].public, wire.port_of(pid)) if line is not None else None)
-        default = engine.interfaces[index].public
+            if line is None:
+                facing.append(None)
+            else:
+                pid = receiver.pairs[k].pid
+                facing.append(Facing(publics[wire.index_of(pid)], wire.port_of(pid)))
+        default = publics[index]
         write(sdp, facing, default, lines, policy.strip_ice)
         keeper = self._origins.get((src, receiver.name))
         if keeper is None:
@@ -177,8 +212,10 @@ class Anchor:
         """The whole session for a new relay process, with the sources learned so far."""
         if self._sent is None:
             return None
-        legs = [wire.Leg(leg.pid, leg.to, leg.epoch, leg.remote, self._tally.sources(leg.pid)) for leg in self._sent.legs]
+        counts = self._counts()
+        legs = [wire.Leg(leg.pid, leg.to, leg.epoch, leg.remote, counts.sources(leg.pid)) for leg in self._sent.legs]
         return wire.Update(self.sid, legs, self._sent.silence, self._sent.life, self._sent.armed)
 
     def relay_lost(self) -> None:
-        self._tally.fold()
+        if self._tally is not None:
+            self._tally.fold()

@@ -6,7 +6,7 @@ Everything the sessions need from here is synchronous: ports were granted ahead,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -143,7 +143,7 @@ class RelayClient:
         addresses = [(interface.address, s.min_port, s.max_port) for interface in self.interfaces]
         self._send(wire.Configure(addresses, held, s.quarantine, s.window, s.probation))
         for update in self._owner.updates():
-            self._send(update)
+            self.update(update)
         self._owed = [0] * len(self.interfaces)
         for index in range(len(self.interfaces)):
             self._refill(index)
@@ -178,7 +178,8 @@ class RelayClient:
             return None
         pid = wire.pid_of(index, ports.popleft())
         self._used.add(pid)
-        self._refill(index)
+        if len(ports) * 4 <= self._target * 3:
+            self._refill(index)
         return pid
 
     def put_back(self, pids: Iterable[int]) -> None:
@@ -187,14 +188,15 @@ class RelayClient:
             self._used.discard(pid)
             self._ready[wire.index_of(pid)].appendleft(wire.port_of(pid))
 
-    def freed(self, pids: Iterable[int]) -> None:
+    def freed(self, pids: Collection[int]) -> None:
         """No longer in use (the relay learns it from an Update or Close)."""
-        n = 0
-        for pid in pids:
-            self._used.discard(pid)
-            n += 1
-        if n:
-            self._resting.append((self.clock.monotonic() + self.settings.quarantine, n))
+        if pids:
+            self._used.difference_update(pids)
+            now = self.clock.monotonic()
+            resting = self._resting
+            resting.append((now + self.settings.quarantine, len(pids)))
+            while resting and resting[0][0] <= now:  # they are only counted; without this they would pile up until somebody asks
+                resting.popleft()
 
     def _refill(self, index: int) -> None:
         want = self._target - len(self._ready[index]) - self._owed[index]
@@ -214,12 +216,15 @@ class RelayClient:
     # --------------------------------------------------------------------------------------------------------- commands
     def update(self, update: wire.Update) -> None:
         """Describe a session. It replaces a description that still waits, unless that one has pairs which the relay must see to free them."""
+        if self._channel is None:
+            return
         at = self._queued.get(update.sid)
         if at is not None:
             waiting = self._queue[at]
             if isinstance(waiting, wire.Update) and {leg.pid for leg in waiting.legs} <= {leg.pid for leg in update.legs}:
                 self._queue[at] = update
                 return
+        self._queued[update.sid] = len(self._queue)
         self._send(update)
 
     def close(self, sid: int) -> bool:
@@ -231,8 +236,6 @@ class RelayClient:
         if self._channel is None:
             return
         queue = self._queue
-        if isinstance(command, wire.Update):
-            self._queued[command.sid] = len(queue)
         queue.append(command)
         if self.settings.gather <= 0:
             self._flush()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
-from ngcpd.media.sdp import ICE_ATTRIBUTES, BadSdp, Connection, Media, Origin, Sdp, numeric
+from ngcpd.media.sdp import BadSdp, Connection, Media, Origin, Sdp, numeric
 
 RTP = "rtp"
 UDPTL = "udptl"
@@ -47,19 +48,15 @@ class Facing(NamedTuple):
     port: int
 
 
-def relayed_kind(media: Media) -> str | None:
-    """RTP or UDPTL for an m-line that the relay carries, None for one that is left alone (not UDP, or rejected with port 0)."""
-    return _PROTOCOLS.get(media.proto.upper()) if media.port else None
-
-
 def family_of(address: str) -> int:
     return 6 if ":" in address else 4
 
 
 def read_line(sdp: Sdp, media: Media) -> Line | None:
     """What the sender of `sdp` says in this m-line; None when the relay does not carry it. Raises BadSdp."""
-    kind = relayed_kind(media)
-    if kind is None:
+    proto = media.proto.upper()
+    kind = _PROTOCOLS.get(proto)
+    if kind is None or not media.port:  # not UDP, or rejected
         return None
     if media.nports != 1:
         raise BadSdp("several ports in one m= line")
@@ -92,7 +89,7 @@ def read_line(sdp: Sdp, media: Media) -> Line | None:
         rtcp,
         muted,
         sdp.direction_of(media),
-        media.proto.upper().startswith("UDP/TLS/"),
+        proto.startswith("UDP/TLS/"),
         family,
     )
 
@@ -103,22 +100,27 @@ def write(sdp: Sdp, facing: list[Facing | None], default: str, lines: list[Line 
     session_old = sdp.session.connection
     session_new: Connection | None = None
     if strip_ice:
-        sdp.session.strip_attributes(ICE_ATTRIBUTES)
+        sdp.session.strip_ice()
     if session_old is not None:
-        first = next((f.address for f in facing if f is not None), default)
+        first = default
+        for pair in facing:
+            if pair is not None:
+                first = pair.address
+                break
         session_new = _connection(first)
         if session_old.address in _HOLD and session_new.addrtype == session_old.addrtype:
             session_new = session_old
         # An untouched m-line that leans on the session's address keeps it.
-        for media, pair in zip(sdp.media, facing, strict=True):
-            if pair is None and media.port and media.connection is None:
-                media.connection = session_old
+        if None in facing:
+            for media, pair in zip(sdp.media, facing, strict=True):
+                if pair is None and media.port and media.connection is None:
+                    media.connection = session_old
         sdp.session.connection = session_new
     for media, pair, line in zip(sdp.media, facing, lines, strict=True):
         if pair is not None and line is not None:
             _write_line(sdp, media, pair, line, session_old, session_new)
             if strip_ice:
-                media.strip_attributes(ICE_ATTRIBUTES)
+                media.strip_ice()
         elif media.port == 0:
             _hide(media, default, strip_ice)
 
@@ -147,9 +149,10 @@ def _hide(media: Media, default: str, strip_ice: bool) -> None:
         media.connection = _connection(default)
     media.drop_rtcp()
     if strip_ice:
-        media.strip_attributes(ICE_ATTRIBUTES)
+        media.strip_ice()
 
 
+@lru_cache(maxsize=256)  # our own addresses
 def _connection(address: str) -> Connection:
     return Connection("IN", "IP6" if ":" in address else "IP4", address)
 
@@ -158,22 +161,22 @@ class OriginKeeper:
     """The o= lines that one side gets from another: one session id and user for the life of the session, versions that follow the
     sender's and never fall when the description changed (RFC 3264 8), whatever the sender does behind the relay."""
 
-    __slots__ = ("_content", "_last", "_offset", "_source", "address", "session", "user")
+    __slots__ = ("_content", "_last", "_offset", "_source", "address", "family", "session", "user")
 
     def __init__(self, first: Origin, address: str) -> None:
         self.user = first.user
         self.session = first.session
         self.address = address
+        self.family = "IP6" if ":" in address else "IP4"
         self._source = (first.user, first.session)
         self._offset = 0
         self._last = -1
-        self._content = b""
+        self._content = ""
 
     def next(self, sdp: Sdp) -> Origin:
         """The origin of `sdp`, whose other lines are already final."""
         said = sdp.origin
-        sdp.origin = self._make("0")
-        content = sdp.to_bytes()
+        content = sdp.content()
         changed = content != self._content
         self._content = content
         if not (said.version.isascii() and said.version.isdigit()):
@@ -196,4 +199,4 @@ class OriginKeeper:
         return self._make(str(wanted))
 
     def _make(self, version: str) -> Origin:
-        return Origin(self.user, self.session, version, "IN", "IP6" if ":" in self.address else "IP4", self.address)
+        return Origin(self.user, self.session, version, "IN", self.family, self.address)

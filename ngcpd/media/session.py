@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from ngcpd.media import wire
 from ngcpd.media.anchor import CALLER, Anchor, Hub
 from ngcpd.media.client import RelayClient, Spawn
-from ngcpd.media.rewriting import read_line
+from ngcpd.media.rewriting import Line, read_line
 from ngcpd.media.sdp import BadSdp, Sdp, numeric
 from ngcpd.media.sides import Said, Side
 from ngcpd.media.types import (
@@ -43,7 +43,6 @@ class Session(Anchor):
         super().__init__(engine, sid)
         self.call_id = call_id
         self.timeout_kind = ""
-        self._final: list[StreamCounters] = []
         self._on_timeout: list[Callable[[], object]] = []
         self._on_closed: list[Callable[[list[StreamCounters]], object]] = []
 
@@ -59,13 +58,24 @@ class Session(Anchor):
         if self._closed:
             raise SessionClosed("session is closed")
         sdp = Sdp.parse(body)
-        lines = [read_line(sdp, media) for media in sdp.media]
-        receiver = self._sides.get(dst) or Side(dst)
-        families = [line.family for line in lines if line is not None and line.family]
-        index = self._engine.choose(receiver, policy, families, needed=any(line is not None for line in lines))
+        lines: list[Line | None] = []
+        families: list[int] = []
+        needed = False
+        for media in sdp.media:
+            line = read_line(sdp, media)
+            lines.append(line)
+            if line is not None:
+                needed = True
+                if line.family:
+                    families.append(line.family)
+        sides = self._sides
+        receiver = sides.get(dst) or Side(dst)
+        index = self._engine.choose(receiver, policy, families, needed=needed)
         pairs = self._reserve(receiver, lines, index)
-        sender = self._sides.setdefault(src, Side(src))
-        self._sides[dst] = receiver
+        sender = sides.get(src)
+        if sender is None:
+            sender = sides[src] = Side(src)
+        sides[dst] = receiver
         for k, pair in pairs.items():
             old = receiver.pairs.get(k)
             if old is not None and old is not pair:
@@ -82,9 +92,11 @@ class Session(Anchor):
         """Media of the caller is exchanged with this branch from now on; silence is watched from now on."""
         if side == CALLER:
             raise ValueError("a branch is selected, not the caller")
+        before = self._current()
         self._selected = side
         self._armed += 1
-        self._push()
+        sent = self._sent
+        self._push(sent.legs if sent is not None and self._current() is before else None)
 
     def drop(self, side: str) -> None:
         """A branch is gone: its ports are freed. Unknown ones are none."""
@@ -107,19 +119,22 @@ class Session(Anchor):
 
     def close(self) -> list[StreamCounters]:
         """Free all ports. Returns the counters as last reported (a few seconds old at most; `on_closed` gets the exact ones)."""
-        if self._closed:
-            return self._final
-        self._closed = True
-        self._final = self.counters()
-        self._engine.forget(self.sid, [pair.pid for side in self._sides.values() for pair in side.pairs.values()])
-        return self._final
+        self.release()
+        return self.counters()
+
+    def release(self) -> None:
+        """`close` for whom the counters are of no interest."""
+        if not self._closed:
+            self._closed = True
+            self._engine.forget(self.sid, [pair.pid for side in self._sides.values() for pair in side.pairs.values()])
 
     def counters(self) -> list[StreamCounters]:
         """What each side has sent in each line so far, as last reported."""
-        found = self._tally.retired()
+        counts = self._counts()
+        found = counts.retired()
         for side in self._sides.values():
             for k, pair in sorted(side.pairs.items()):
-                found.append(self._tally.counters(pair.pid, side.name, k, self._kind(side, k), self._engine.local(pair.pid)))
+                found.append(counts.counters(pair.pid, side.name, k, self._kind(side, k), self._engine.local(pair.pid)))
         return found
 
     def on_timeout(self, fn: Callable[[], object]) -> None:
@@ -133,15 +148,17 @@ class Session(Anchor):
 
     # -------------------------------------------------------------------------------------------------- from the engine
     def reported(self, legs: Sequence[wire.LegReport], now: float) -> None:
-        self._tally.note(legs, now)
+        self._counts().note(legs, now)
 
     def finished(self, legs: Sequence[wire.LegReport], now: float) -> None:
         """The relay process has closed it."""
-        self._tally.note(legs, now)
-        self._final = self.counters()
-        told, self._on_closed = self._on_closed, []
-        for fn in told:
-            fn(self._final)
+        if legs:
+            self._counts().note(legs, now)
+        if self._on_closed:
+            told, self._on_closed = self._on_closed, []
+            final = self.counters()
+            for fn in told:
+                fn(final)
 
     def timed_out(self, kind: str) -> None:
         self.timeout_kind = kind
@@ -162,14 +179,16 @@ class Engine:
         self.clock = clock
         self.settings = settings if settings is not None else Settings()
         self.interfaces: Sequence[Interface] = tuple(interfaces)
-        self._by_name: dict[tuple[str, int], list[int]] = {}
+        self.publics: Sequence[str] = tuple(interface.public for interface in self.interfaces)
+        self.own_hosts = frozenset(self.publics).union(interface.address for interface in self.interfaces)
+        self._by_name: dict[str, dict[int, list[int]]] = {}  # by family
         for index, interface in enumerate(self.interfaces):
             for text in (interface.address, interface.public):
                 if numeric(text) is None:
                     raise MediaError(f"media address {text!r} is not a numeric unicast address")
             if (":" in interface.public) != (interface.family == 6):
                 raise MediaError(f"media address {interface.address} is advertised as {interface.public}, which is of the other family")
-            self._by_name.setdefault((interface.name, interface.family), []).append(index)
+            self._by_name.setdefault(interface.name, {}).setdefault(interface.family, []).append(index)
         if not self.interfaces:
             raise MediaError("no media address is configured")
         if len({interface.address for interface in self.interfaces}) != len(self.interfaces):
@@ -218,20 +237,25 @@ class Engine:
     def choose(self, receiver: Side, policy: Policy, families: Sequence[int], needed: bool) -> int:
         """The address to face `receiver` with (see `Policy`). NoPorts when ports are `needed` and a forced family is not there."""
         name = policy.interface
-        if (name, 4) not in self._by_name and (name, 6) not in self._by_name:
+        by_family = self._by_name.get(name)
+        if by_family is None:
             if name != "default":
                 log.limited(name, 60.0, "unknown media interface, default used", interface=name)
             name = self._default
+            by_family = self._by_name[name]
         if policy.family == "auto":
             wanted = [receiver.family, policy.dst_family or 0, *families, 4, 6]
         else:
             wanted = [int(policy.family)]
         for family in wanted:
-            found = self._by_name.get((name, family))
-            if found:
-                mine = {wire.index_of(pair.pid) for pair in receiver.pairs.values()}
-                kept = [i for i in found if i in mine]
-                return kept[0] if kept else max(found, key=self.client.available)
+            found = by_family.get(family)
+            if found is None:
+                continue
+            if len(found) == 1:
+                return found[0]
+            mine = {wire.index_of(pair.pid) for pair in receiver.pairs.values()}
+            kept = [i for i in found if i in mine]
+            return kept[0] if kept else max(found, key=self.client.available)
         if needed:
             raise NoPorts(f"media interface {name} has no IPv{policy.family} address")
         return next(i for i, interface in enumerate(self.interfaces) if interface.name == name)

@@ -47,7 +47,10 @@ class Side:
     @property
     def family(self) -> int:
         """The address family that the side uses itself, 0: not known."""
-        return next((line.family for line in self.said.lines if line is not None and line.family), 0)
+        for line in self.said.lines:
+            if line is not None and line.family:
+                return line.family
+        return 0
 
     def say(self, said: Said, body: bytes) -> None:
         """Take a description. The one before can be had back once (`revert`), also when a new body says the same; the same body again is a
@@ -79,8 +82,8 @@ class Side:
         lines = self.said.lines
         return bool(lines) and (k >= len(lines) or lines[k] is None)
 
-    def leg(self, k: int, to: int, own: Callable[[], set[Addr]]) -> Leg:
-        """The wire's description of pair k. `own`: addresses of this session's own pairs, never a place to send to."""
+    def leg(self, k: int, to: int, own: Callable[[Addr], bool]) -> Leg:
+        """The wire's description of pair k. `own`: is it an address of this session's own pairs? That is never a place to send to."""
         pair = self.pairs[k]
         line = self.standing.get(k)
         if line is not None:
@@ -88,24 +91,34 @@ class Side:
             if key != pair.said:
                 pair.said = key
                 pair.epoch += 1
-                pair.remote = _remote(line, self.said.host, own())
+                pair.remote = _remote(line, self.said.host, own)
         return Leg(pair.pid, to, pair.epoch, pair.remote)
 
 
-def _remote(line: Line, host: str | None, own: set[Addr]) -> Remote:
-    rtp = line.rtp if line.rtp not in own else None
-    rtcp = line.rtcp if line.rtcp not in own else None
+def _remote(line: Line, host: str | None, own: Callable[[Addr], bool]) -> Remote:
+    rtp, rtcp = line.rtp, line.rtcp
     hosts: list[str] = []
-    for name in (rtp[0] if rtp else None, rtcp[0] if rtcp else None, host):
-        if name is not None and name not in hosts:
-            hosts.append(name)
+    if rtp is not None:
+        if own(rtp):
+            rtp = None
+        else:
+            hosts.append(rtp[0])
+    if rtcp is not None:
+        if own(rtcp):
+            rtcp = None
+        elif rtcp[0] not in hosts:
+            hosts.append(rtcp[0])
+    if host is not None and host not in hosts:
+        hosts.append(host)
     return Remote(rtp, rtcp, tuple(hosts), line.muted, line.kind == RTP, line.dtls)
 
 
 def on_hold(sides: Sequence[Side]) -> bool:
     """True when no line flows both ways: every line that `sides` have in common is held by one of them (RFC 3264 8.4)."""
-    for k in range(min((len(side.said.lines) for side in sides), default=0)):
-        lines = [side.said.lines[k] for side in sides]
-        if all(line is not None and line.direction == ACTIVE and not line.muted for line in lines):
+    for lines in zip(*[side.said.lines for side in sides], strict=False):
+        for line in lines:
+            if line is None or line.direction != ACTIVE or line.muted:
+                break
+        else:
             return False
     return True

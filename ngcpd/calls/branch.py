@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ngcpd.calls.dialog import Dialog, Silent, when_resolved, with_hops
-from ngcpd.calls.fields import content_fields, passed_on
+from ngcpd.calls.fields import passed_on
 from ngcpd.calls.pair import Pair
 from ngcpd.media import BadSdp, NoPorts
 from ngcpd.routing.model import Branch
@@ -31,6 +31,7 @@ class BranchLeg:
         "call",
         "cancelled",
         "code",
+        "cseq",
         "ended",
         "final",
         "hop",
@@ -50,6 +51,7 @@ class BranchLeg:
         self.spec = spec
         self.side = side
         self.local_tag = call.calls.rng.token(6)
+        self.cseq = call.calls.settings.first_cseq
         self.request: Request | None = None
         self.tx: ClientTransaction | None = None  # while the branch is open
         self.hop: Hop | None = None  # that answered last
@@ -96,13 +98,12 @@ class BranchLeg:
             ("From", f"{spec.from_};tag={self.local_tag}"),
             ("To", spec.to),
             ("Call-ID", call.call_id_b),
-            ("CSeq", f"{settings.first_cseq} INVITE"),
+            ("CSeq", f"{self.cseq} INVITE"),
         ]
         head += [("Route", r) for r in spec.path]
         head.append(("Contact", call.me.contact(hops[0].contact_host)))
         head += passed_on(spec.fields)
-        head += call.leg_fields
-        head += content_fields(call.request)
+        head += call.crossing
         request = self.request = Request.make("INVITE", spec.request_uri, head, body)
         self.tx = call.calls.stack.send(request, hops, self, first_reply=settings.fr_timer, final_reply=settings.fr_inv_timer)
 
@@ -213,7 +214,9 @@ class BranchLeg:
         assert self.request is not None and hop is not None
         spec = self.spec
         call = self.call
-        dialog = Dialog.uac(call.calls.stack.endpoint, call.me, self.request, response)
+        dialog = Dialog.uac(call.calls.stack.endpoint, call.me, call.call_id_b, spec.from_, self.local_tag, spec.to, response)
+        dialog.local_seq = self.cseq
+        dialog.target = self.request.ruri
         dialog.received = spec.received
         dialog.transport = hop.transport
         dialog.flow = hop.flow
@@ -241,12 +244,13 @@ class BranchLeg:
         """ACK and BYE a dialog nobody waits for; a repeated 2xx gets its ACK again."""
         tag = response.to_tag
         kept = self.refused.get(tag)
-        stack = self.call.calls.stack
+        call = self.call
+        stack = call.calls.stack
         if kept is not None:
             stack.repeat(*kept)
             return
-        if len(self.refused) >= self.call.calls.settings.early_dialogs_per_branch:
-            log.limited(self.call.call_id, 60.0, "too many answers of one callee", call_id=self.call.call_id)
+        if len(self.refused) >= call.calls.settings.early_dialogs_per_branch:
+            log.limited(call.call_id, 60.0, "too many answers of one callee", call_id=call.call_id)
             return
         self._end_pair(tag)
         dialog = self.ended.get(tag) or self._dialog(response)
@@ -254,8 +258,7 @@ class BranchLeg:
             dialog.accept(response)
         except ParseError as error:
             log.debug("answer without usable Contact, ended at the address it was called at", call_id=self.call.call_id, why=error.reason)
-        assert self.request is not None
-        cseq = self.request.cseq
+        cseq = self.cseq
 
         def go(hops: list[Hop]) -> None:
             self.refused[tag] = (stack.send_ack(dialog.request("ACK", hops[0], [], cseq=cseq), hops), hops)

@@ -8,7 +8,7 @@ from ngcpd.calls import ending, records
 from ngcpd.calls.acks import Answered
 from ngcpd.calls.branch import BranchLeg
 from ngcpd.calls.dialog import Dialog
-from ngcpd.calls.fields import Fields, leg_fields, relayed
+from ngcpd.calls.fields import Fields, relayed
 from ngcpd.calls.media import CallMedia, is_sdp, policy
 from ngcpd.calls.model import Persona
 from ngcpd.calls.pair import Pair
@@ -42,9 +42,9 @@ class Call:
         "call_id",
         "call_id_b",
         "calls",
+        "crossing",
         "ctx",
         "final",
-        "leg_fields",
         "limit_timer",
         "me",
         "media",
@@ -68,7 +68,7 @@ class Call:
         self.me = Persona(settings.contact_user, calls.rng.token(8), settings.max_forwards)
         self.media = CallMedia(calls.media, self.call_id, self._media_timeout)
         self.branches: list[BranchLeg] = []
-        self.leg_fields: Fields = []
+        self.crossing: Fields = []  # of the INVITE: what goes on to each branch
         self.final = 0
         self.pair: Pair | None = None
         self.to_tag = calls.rng.token(6)
@@ -94,7 +94,7 @@ class Call:
         request = self.request
         settings = self.calls.settings
         self.reliable_offered = not settings.strip_100rel and (request.has_token("Supported", "100rel") or request.has_token("Require", "100rel"))
-        self.leg_fields = leg_fields(request, drop_options=("100rel",) if settings.strip_100rel else ())
+        self.crossing = relayed(request, None, drop_options=("100rel",) if settings.strip_100rel else ())
         caller = self.ctx.caller_media
         self.media.policies["a"] = policy(caller, self.tx.flow.family)
         self.media.relay = caller.use_rtpproxy != "never" and all(b.media.use_rtpproxy != "never" for b in verdict.branches)

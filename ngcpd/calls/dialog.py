@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -12,6 +13,7 @@ from ngcpd.runtime.log import logger
 from ngcpd.runtime.ports import Address
 from ngcpd.sip.base import Message, Star
 from ngcpd.sip.endpoint import Endpoint, Hop, NoRoute
+from ngcpd.sip.errors import ParseError
 from ngcpd.sip.flow import Flow
 from ngcpd.sip.headers import NameAddr
 from ngcpd.sip.message import Request, Response
@@ -20,6 +22,7 @@ from ngcpd.sip.uri import Uri
 
 DialogId = tuple[str, str, str]
 TARGET_REFRESH = frozenset({"INVITE", "UPDATE"})
+KEPT_LENGTH = 512  # of a From or To whose spelling is remembered
 _WITH_CONTACT = frozenset({"INVITE", "UPDATE", "NOTIFY"})
 
 log = logger("calls")
@@ -30,6 +33,24 @@ def without_tag(address: NameAddr) -> str:
     if "tag" not in address.params:
         return str(address)
     return str(address.replace(params={k: v for k, v in address.params.items() if k != "tag"}))
+
+
+def untagged(text: str, tag: str = "") -> str:
+    """`without_tag` of a From or To value whose tag is known. ParseError."""
+    end = f";tag={tag}"
+    if tag and text.endswith(end):
+        try:
+            return untagged(text[: -len(end)])
+        except ParseError:  # it can only be read as a whole
+            pass
+    return _kept(text) if len(text) <= KEPT_LENGTH else _untagged(text)
+
+
+def _untagged(text: str) -> str:
+    return without_tag(NameAddr.parse(text))
+
+
+_kept = lru_cache(maxsize=4096)(_untagged)  # the same users call and are called again and again
 
 
 class Dialog:
@@ -59,13 +80,13 @@ class Dialog:
         "transport",
     )
 
-    def __init__(self, endpoint: Endpoint, me: Persona, call_id: str, local: NameAddr, local_tag: str, remote: NameAddr, remote_tag: str) -> None:
+    def __init__(self, endpoint: Endpoint, me: Persona, call_id: str, local: str, local_tag: str, remote: str, remote_tag: str) -> None:
         self.endpoint = endpoint
         self.me = me
         self.call_id = call_id
-        self.local = without_tag(local)
+        self.local = local
         self.local_tag = local_tag
-        self.remote = without_tag(remote)
+        self.remote = remote
         self.remote_tag = remote_tag
         self.local_seq = 0
         self.remote_seq = -1
@@ -85,7 +106,9 @@ class Dialog:
     @classmethod
     def uas(cls, endpoint: Endpoint, me: Persona, request: Request, flow: Flow, local_tag: str, nat: bool) -> Dialog:
         """The dialog made by answering `request` with `local_tag`. Raises ParseError for an unusable Contact or Record-Route."""
-        dialog = cls(endpoint, me, request.call_id, request.to, local_tag, request.from_, request.from_tag)
+        names = request.names()
+        to, from_tag = untagged(names["To"], request.to_tag), request.from_tag
+        dialog = cls(endpoint, me, request.call_id, to, local_tag, untagged(names["From"], from_tag), from_tag)
         dialog.remote_seq = request.cseq
         dialog.routes = list(request.record_routes)
         dialog.socket = flow.socket.name
@@ -96,12 +119,10 @@ class Dialog:
         return dialog
 
     @classmethod
-    def uac(cls, endpoint: Endpoint, me: Persona, request: Request, response: Response) -> Dialog:
-        """The dialog made by `response` to our own `request`. Raises ParseError for an unreadable To."""
-        dialog = cls(endpoint, me, request.call_id, request.from_, request.from_tag, request.to, response.to_tag)
-        dialog.local_seq = request.cseq
-        dialog.target = request.ruri
-        return dialog
+    def uac(cls, endpoint: Endpoint, me: Persona, call_id: str, from_: str, from_tag: str, to: str, response: Response) -> Dialog:
+        """The dialog made by `response` to a request of our own, which had these identifiers (no tag in `from_` and `to`); its number and target
+        are still to be set. Raises ParseError for an unreadable To."""
+        return cls(endpoint, me, call_id, untagged(from_), from_tag, untagged(to), response.to_tag)
 
     def accept(self, response: Response) -> None:
         """Take route set and target from a response that makes or confirms the dialog (RFC 3261 12.1.2, 13.2.2.4). ParseError."""
@@ -159,11 +180,6 @@ class Dialog:
             self.local_seq += 1
             cseq = self.local_seq
         uri = str(self.target)
-        routes = [str(r) for r in self.routes]
-        if routes and "lr" not in self.routes[0].uri.params:  # strict router, RFC 3261 12.2.1.1
-            routes.append(f"<{uri}>")
-            uri = str(self.routes[0].uri)
-            routes.pop(0)
         head = [
             ("Max-Forwards", str(self.me.max_forwards)),
             ("From", f"{self.local};tag={self.local_tag}"),
@@ -171,7 +187,13 @@ class Dialog:
             ("Call-ID", self.call_id),
             ("CSeq", f"{cseq} {method}"),
         ]
-        head += [("Route", r) for r in routes]
+        if self.routes:
+            routes = [str(r) for r in self.routes]
+            if "lr" not in self.routes[0].uri.params:  # strict router, RFC 3261 12.2.1.1
+                routes.append(f"<{uri}>")
+                uri = str(self.routes[0].uri)
+                routes.pop(0)
+            head += [("Route", r) for r in routes]
         if method in _WITH_CONTACT:
             head.append(("Contact", self.me.contact(hop.contact_host)))
         return Request.make(method, uri, head + fields, body)

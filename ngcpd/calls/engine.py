@@ -61,13 +61,16 @@ class Calls:
             self.reply(tx, 503, to_tag=self.rng.token(6), fields=[("Retry-After", "5")])
             return
         ctx = CallContext(tx.request, source, self.clock.time())
-        call = Call(self, tx, ctx)
-        self.calls[id(call)] = call
         try:
             verdict = self.pipeline.run(ctx)
-            if isinstance(verdict, Reject) and verdict.code in (401, 407):
-                self._challenge(call, verdict)
-                return
+        except Exception:
+            self._begin(tx, ctx).reject_all(500, "Server Internal Error", "fault")
+            raise
+        if isinstance(verdict, Reject) and verdict.code in (401, 407):
+            self._challenge(tx, verdict)
+            return
+        call = self._begin(tx, ctx)
+        try:
             self._remember(ctx, call.call_id)
             self.reply(tx, 100, "Trying")
             if isinstance(verdict, Deferred):
@@ -78,14 +81,16 @@ class Calls:
             call.reject_all(500, "Server Internal Error", "fault")
             raise
 
-    def _challenge(self, call: Call, verdict: Reject) -> None:
-        """Ask for credentials. Of a sender that has proven nothing nothing stays: no transaction, no 100 Trying (call processing 9), no trace
-        that would push out that of a call."""
+    def _begin(self, tx: ServerTransaction, ctx: CallContext) -> Call:
+        call = Call(self, tx, ctx)
+        self.calls[id(call)] = call
+        return call
+
+    def _challenge(self, tx: ServerTransaction, verdict: Reject) -> None:
+        """Ask for credentials. Of a sender that has proven nothing nothing stays: no call, no transaction, no 100 Trying (call processing 9), no
+        trace that would push out that of a call."""
         fields = [*verdict.fields, ("Server", self.settings.server)] if self.settings.server else verdict.fields
-        call.over = True
-        call.tx.refuse(verdict.code, verdict.reason, fields)
-        call.media.close()  # nothing was opened; it lets go of the call, so that no cycle is left to the collector
-        self.call_over(call)
+        tx.refuse(verdict.code, verdict.reason, fields)
 
     def _failed(self, failure: Failure, call: Call) -> None:
         log.error("routing failed", call_id=call.call_id, why=failure.getErrorMessage(), kind=type(failure.value).__name__)

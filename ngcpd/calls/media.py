@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from ngcpd.media import BadSdp, Engine, Policy, Session
 from ngcpd.media.types import Family
@@ -13,6 +14,7 @@ from ngcpd.sip.errors import ParseError
 from ngcpd.sip.multipart import Multipart
 
 SDP = "application/sdp"
+_NO_POLICY = Policy()
 
 
 def is_sdp(message: Message) -> bool:
@@ -20,6 +22,8 @@ def is_sdp(message: Message) -> bool:
     ParseError for an unreadable Content-Type."""
     if not message.body:
         return False
+    if message.names().get("Content-Type") == SDP:  # nearly always in just these letters
+        return True
     kind = message.content_type
     return kind == SDP or (kind.startswith("multipart/") and SDP.encode() in message.body.lower() and _described(message))
 
@@ -33,9 +37,14 @@ def _described(message: Message) -> bool:
 
 def policy(hints: MediaHints, family: int) -> Policy:
     """The relay's policy for the SDP sent to one party, from its preferences."""
-    forced: Family = "4" if hints.ipv46_for_rtpproxy == "force_ipv4" else "6" if hints.ipv46_for_rtpproxy == "force_ipv6" else "auto"
-    strip = hints.use_rtpproxy == "ice_strip_candidates"
-    return Policy(family=forced, interface=hints.rtp_interface or "default", strip_ice=strip, dst_family=family)
+    return _policy(hints.use_rtpproxy, hints.ipv46_for_rtpproxy, hints.rtp_interface, family)
+
+
+@lru_cache(maxsize=256)  # there are only so many ways to set these preferences
+def _policy(use_rtpproxy: str, ipv46_for_rtpproxy: str, rtp_interface: str, family: int) -> Policy:
+    forced: Family = "4" if ipv46_for_rtpproxy == "force_ipv4" else "6" if ipv46_for_rtpproxy == "force_ipv6" else "auto"
+    strip = use_rtpproxy == "ice_strip_candidates"
+    return Policy(family=forced, interface=rtp_interface or "default", strip_ice=strip, dst_family=family)
 
 
 class CallMedia:
@@ -54,18 +63,19 @@ class CallMedia:
 
     def pass_body(self, message: Message, src: str, dst: str, source: Address | None) -> bytes:
         """The body of `message`, sent by `src` from `source`, as it goes on to `dst`."""
-        if not self.relay or not is_sdp(message):
-            return message.body
+        body = message.body
+        if not body or not self.relay or not is_sdp(message):
+            return body
         session = self.session
         if session is None:
             session = self.session = self.engine.session(self.call_id)
             if self.on_timeout is not None:
                 session.on_timeout(self.on_timeout)
-        facing = self.policies.get(dst, Policy())
-        if message.content_type == SDP:
-            return session.rewrite(message.body, src, dst, facing, source=source)
+        facing = self.policies.get(dst, _NO_POLICY)
+        if message.names()["Content-Type"] == SDP or message.content_type == SDP:
+            return session.rewrite(body, src, dst, facing, source=source)
         try:
-            whole = Multipart.parse(message.first("Content-Type") or "", message.body)
+            whole = Multipart.parse(message.first("Content-Type") or "", body)
             part = whole.find(SDP)
         except ParseError as error:
             raise BadSdp(error.reason) from None

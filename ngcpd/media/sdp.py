@@ -112,8 +112,11 @@ class _Part:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        value = self.value("c=")
-        self._connection = None if value is None else _connection(value)
+        self._connection = None
+        at = text.find("\nc=")
+        if at >= 0:
+            at += 3
+            self._connection = _connection(text[at : text.index("\n", at)])
 
     @property
     def lines(self) -> list[str]:
@@ -189,8 +192,9 @@ class Media(_Part):
             port, slash, count = port.partition("/")
         self.port = _digits(port, 65_535, "port in an m= line")
         self.nports = _digits(count, 65_535, "port count in an m= line") if slash else 1
-        said = self.value("a=rtcp:")
-        self._rtcp = None if said is None else _rtcp(said)
+        self._rtcp = None
+        if "\na=rtcp:" in text:
+            self._rtcp = _rtcp(self.value("a=rtcp:") or "")
 
     def set_port(self, port: int) -> None:
         """Replace the port; a count of ports is dropped."""
@@ -279,7 +283,7 @@ class Sdp:
 
     def connection_of(self, media: Media) -> Connection | None:
         """The connection that holds for a media description: its own, else the session's."""
-        return media.connection or self.session.connection
+        return media._connection or self.session._connection
 
     def direction_of(self, media: Media) -> str:
         """The direction that holds for a media description (RFC 8866 6.7): its own, the session's, sendrecv."""

@@ -69,6 +69,13 @@ class HeaderFilter:
         """May a field of this name cross?"""
         return (self._request if is_request else self._response).passes(name)
 
+    def crosses(self, name: str, is_request: bool) -> bool:
+        """`passes` of a canonical name, remembered."""
+        way = self._request if is_request else self._response
+        if name not in way.seen:
+            way.learn((name,))
+        return name in way.crossing
+
     def passed(self, message: Message, *, allow_refer: bool = False) -> list[tuple[str, str]]:
         """The fields of `message` that may cross, in their order. REFER is taken out of Allow unless `allow_refer`."""
         way = self._request if isinstance(message, Request) else self._response

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -47,9 +47,14 @@ def _loopback(host: str) -> bool:
 class Endpoint:
     """Resolves next hops against the sockets of one stack."""
 
+    KEPT: ClassVar[int] = 4096
+
     def __init__(self, transports: Transports, resolver: Resolver) -> None:
         self.transports = transports
         self.resolver = resolver
+        # The way to a numeric address is the same each time: by transport (as far as it was said), address and forced socket.
+        self._known: dict[tuple[str, str, int, str | None], Hop] = {}
+        self._sockets = 0  # as many as there were when these were found
 
     def resolve(
         self, next_hop: Uri, received: Address | None = None, flow: Flow | None = None, forced_socket: str | None = None, transport: str = ""
@@ -64,6 +69,24 @@ class Endpoint:
                 raise NoRoute("the connection has ended")
             sock = flow.socket
             return [Hop(flow, sock, sock.transport, flow.remote, sock.via_prefix, sock.contact_host)]
+        if next_hop.scheme != "sip" or "maddr" in next_hop.params:
+            return self._resolve(next_hop, received, forced_socket, transport)
+        if self._sockets != len(self.transports.sockets):
+            self._sockets = len(self.transports.sockets)
+            self._known.clear()
+        host, port = (next_hop.host, next_hop.port or 0) if received is None else received
+        key = (transport or next_hop.transport, host, port, forced_socket)
+        hop = self._known.get(key)
+        if hop is not None:
+            return [hop]
+        found = self._resolve(next_hop, received, forced_socket, transport)
+        if not isinstance(found, Deferred) and found[0].remote[0] == host and found[0].transport != "tls":
+            if len(self._known) >= self.KEPT:
+                self._known.clear()
+            self._known[key] = found[0]
+        return found
+
+    def _resolve(self, next_hop: Uri, received: Address | None, forced_socket: str | None, transport: str) -> list[Hop] | Deferred[list[Hop]]:
         secure = next_hop.scheme.lower() == "sips"
         if next_hop.scheme.lower() not in ("sip", "sips") and received is None:
             raise NoRoute("not a sip: or sips: URI")

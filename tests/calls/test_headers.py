@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from ngcpd.calls.call import rank
-from ngcpd.calls.dialog import without_tag
+from ngcpd.calls.dialog import untagged, without_tag
 from ngcpd.calls.fields import filter_allow, filter_options, leg_fields, relayed
 from ngcpd.routing.headers import DEFAULT_FILTER
 from ngcpd.sip.headers import NameAddr
-from ngcpd.sip.message import Response
+from ngcpd.sip.message import Request, Response
 from tests.calls.rig import ALICE, BOB, End, answer, established, hang_up, offer_of
 from tests.world import World
 
@@ -185,6 +185,34 @@ def test_repeated_fields_and_empty_lists() -> None:
     assert "Content-Type" not in [n for n, _ in relayed(Response.make(200, "OK", fields), DEFAULT_FILTER)], (
         "nothing is described when there is no body"
     )
+
+
+def test_fields_of_a_message_cross_in_three_groups_each_in_its_order() -> None:
+    single = [("Call-Info", "<x>"), ("Content-Type", "a/b"), ("Supported", "timer,path"), ("X-No", "1"), ("Content-Foo", "z"), ("Reason", "SIP")]
+    wanted = [("Supported", "timer"), ("Reason", "SIP"), ("Call-Info", "<x>"), ("Content-Type", "a/b"), ("Content-Foo", "z")]
+    for more in ([], [("Via", "SIP/2.0/UDP a"), ("Via", "SIP/2.0/UDP b")], [("From", "<sip:a@b>")]):
+        for body in (b"x", b""):
+            message = Request.make("INFO", "sip:a@b", [*more, *single, ("Content-Length", "1")], body)
+            assert relayed(message, DEFAULT_FILTER) == (wanted if body else wanted[:-2])
+            assert relayed(message, DEFAULT_FILTER, body=False) == wanted[:-2]
+            assert leg_fields(message) == wanted[:2]
+    twice = Request.make("INFO", "sip:a@b", [("Reason", "1"), ("Allow", "BYE"), ("Reason", "2"), ("Call-Info", "3"), ("Call-Info", "4")])
+    assert [v for _, v in relayed(twice, DEFAULT_FILTER)] == ["1", "BYE", "2", "3", "4"]
+
+
+def test_long_lists_are_filtered_like_short_ones() -> None:
+    assert filter_options("x, path, " * 300) == ", ".join(["x"] * 300)
+    assert filter_allow("REFER, BYE, " * 300) == ", ".join(["BYE"] * 300)
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [('"A, B" <sip:a@b>;x=1;tag=abc', "abc"), ("sip:a@b;tag=abc", "abc"), ("<sip:a@b>;tag=abc;y=1", "abc"), ('<sip:a@b>;y=";";tag=t', "t")]
+    + [(f'"{"n" * 600}" <sip:a@b>;tag=abc', "abc"), ("<sip:a@b>", ""), ("<sip:a@b>;TAG=x", "x"), ("<sip:a@b>;tag=x ;x=;tag=", "")],
+)
+def test_untagged_is_without_tag(text: str, tag: str) -> None:
+    for _ in range(2):
+        assert untagged(text, tag) == without_tag(NameAddr.parse(text))
 
 
 @pytest.mark.parametrize(

@@ -263,3 +263,14 @@ def test_a_pair_belongs_to_one_session() -> None:
     failed = [e.body for e in map(wire.decode_event, wire.Unpacker().feed(b"".join(said))) if isinstance(e.body, wire.Failed)]
     assert failed == [wire.Failed(2, [leg.pid], "in use by another session")]
     controller.shut()
+
+
+def test_pairs_that_have_rested_are_forgotten_without_being_asked_about(w: World) -> None:
+    for _ in range(20):
+        session = w.engine.session("c")
+        session.rewrite(sdp(ALICE, 4000), "a", "b0", Policy())
+        session.release()
+        session.release()
+        w.step(0.5)
+    assert len(w.engine.client._resting) <= 4
+    assert w.engine.counters().quarantined == 1 and w.engine.counters().sessions == 0

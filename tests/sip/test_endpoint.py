@@ -214,3 +214,35 @@ def test_forced_socket_limits_the_dns_answers() -> None:
     w.net.add("far.example", DnsRecord("A", "10.3.3.1", 60), DnsRecord("AAAA", "2001:db8::31", 60))
     found = eventually(w, "sip:bob@far.example:5060", forced_socket="udp:[fd00::1]:5060")
     assert [h.remote[0] for h in found if isinstance(h, Hop)] == ["2001:db8::31"]
+
+
+def test_what_is_remembered_of_a_numeric_address_is_the_way_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = world(("udp", "10.0.0.1", 5060), ("udp", "10.0.0.1", 5062), ("tcp", "10.0.0.1", 5060))
+    monkeypatch.setattr(type(w.a.endpoint), "KEPT", 4)
+    ways = [
+        ("sip:b@10.9.9.9", {}, ("udp", 5060, "10.9.9.9", 5060)),
+        ("sip:b@10.9.9.9;transport=tcp", {}, ("tcp", 5060, "10.9.9.9", 5060)),
+        ("sip:b@10.9.9.9", {"transport": "tcp"}, ("tcp", 5060, "10.9.9.9", 5060)),
+        ("sip:b@10.9.9.9:5070", {}, ("udp", 5060, "10.9.9.9", 5070)),
+        ("sip:b@10.9.9.9", {"forced_socket": "udp:10.0.0.1:5062"}, ("udp", 5062, "10.9.9.9", 5060)),
+        ("sip:b@10.9.9.9", {"received": ("10.7.7.7", 1024)}, ("udp", 5060, "10.7.7.7", 1024)),
+        ("sip:b@10.9.9.9;maddr=10.6.6.6", {}, ("udp", 5060, "10.6.6.6", 5060)),
+        ("sip:b@10.6.6.6", {}, ("udp", 5060, "10.6.6.6", 5060)),
+    ]
+    for _ in range(3):
+        for uri, how, (transport, socket, host, port) in ways:
+            (hop,) = resolve(w, uri, **how)
+            assert (hop.transport, hop.socket.address[1], hop.remote) == (transport, socket, (host, port)), (uri, how)
+        assert why(w, "sip:b@10.9.9.9:5070;transport=ws") and why(w, "sips:b@10.9.9.9") and why(w, "sip:b@[2001:db8::9]")
+    first = resolve(w, "sip:b@10.9.9.9")
+    first.clear()
+    assert len(resolve(w, "sip:b@10.9.9.9")) == 1, "each caller has its own list"
+
+
+def test_a_socket_that_comes_later_is_used() -> None:
+    w = world(("udp", "10.0.0.1", 5060))
+    for _ in range(2):
+        assert resolve(w, "sip:b@127.0.0.9")[0].socket.address[0] == "10.0.0.1"
+    w.a.transports.net.addresses += ("127.0.0.1",)  # type: ignore[attr-defined]
+    w.a.listen("udp", ("127.0.0.1", 5060))
+    assert resolve(w, "sip:b@127.0.0.9")[0].socket.address[0] == "127.0.0.1"

@@ -208,7 +208,7 @@ def test_long_lists_are_filtered_like_short_ones() -> None:
 @pytest.mark.parametrize(
     ("text", "tag"),
     [('"A, B" <sip:a@b>;x=1;tag=abc', "abc"), ("sip:a@b;tag=abc", "abc"), ("<sip:a@b>;tag=abc;y=1", "abc"), ('<sip:a@b>;y=";";tag=t', "t")]
-    + [(f'"{"n" * 600}" <sip:a@b>;tag=abc', "abc"), ("<sip:a@b>", ""), ("<sip:a@b>;TAG=x", "x"), ("<sip:a@b>;tag=x ;x=;tag=", "")],
+    + [(f'"{"n" * 600}" <sip:a@b>;tag=abc', "abc"), ("<sip:a@b>", ""), ("<sip:a@b>;TAG=x", "x")],
 )
 def test_untagged_is_without_tag(text: str, tag: str) -> None:
     for _ in range(2):

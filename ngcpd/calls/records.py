@@ -24,6 +24,7 @@ class Records:
         self._wheel = wheel
         self._waiting: deque[AccEvent] = deque()
         self._timer: WheelTimer | None = None
+        accounting.before_beat = self.flush
 
     @property
     def waiting(self) -> int:
@@ -40,7 +41,7 @@ class Records:
 
     def keep(self, event: AccEvent) -> None:
         """Put one event on disk, later when it is not possible now. Events keep their order."""
-        if not self._waiting and self.write(event):
+        if self.flush() and self.write(event):
             return
         if len(self._waiting) >= MAX_WAITING:
             lost = self._waiting.popleft()
@@ -49,8 +50,8 @@ class Records:
         if self._timer is None:
             self._timer = self._wheel.after(RETRY, self.flush)
 
-    def flush(self) -> None:
-        """Try to write what waits."""
+    def flush(self) -> bool:
+        """Try to write what waits; True: nothing waits any more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -58,6 +59,7 @@ class Records:
             self._waiting.popleft()
         if self._waiting:
             self._timer = self._wheel.after(RETRY, self.flush)
+        return not self._waiting
 
 
 def event(ctx: CallContext, method: str, code: int, reason: str, time: float, call_id: str, from_tag: str, to_tag: str) -> AccEvent:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import le
 from typing import Final
 
@@ -144,6 +144,8 @@ class Accounting:
         self._open: dict[str, OpenCall] = {}
         self._alive: dict[int, float] = {}
         self._timer: Timer | None = None
+        self.before_beat: Callable[[], bool] | None = None
+        """Writes events that had to wait for the journal; False: some still do, and a sign of life would be newer than they are."""
         journal.on_checkpoint(self._checkpoint)
 
     @property
@@ -212,6 +214,8 @@ class Accounting:
 
     def _beat(self) -> None:
         self._timer = self._clock.call_later(self._interval, self._beat)
+        if self.before_beat is not None and not self.before_beat():
+            return
         now = round(self._clock.time(), 3)
         try:
             self._journal.append(ALIVE, str(now).encode())

@@ -80,17 +80,24 @@ class Message:
     def __contains__(self, name: str) -> bool:
         return self.first(name) is not None
 
-    def raw(self, name: str) -> list[str]:
-        """The value of each line with this name."""
+    def _present(self, name: str) -> str:
+        """The canonical spelling of a name that occurs, "" when it does not."""
         first = self._first
         if first is None:
             first = self.names()
-        if name not in first:
-            if name in NAMES:
-                return []
-            name = canonical(name)
-            if name not in first:
-                return []
+        if name in first:
+            return name
+        if name in NAMES:
+            return ""
+        name = canonical(name)
+        return name if name in first else ""
+
+    def raw(self, name: str) -> list[str]:
+        """The value of each line with this name."""
+        name = self._present(name)
+        if not name:
+            return []
+        first = self.names()
         if len(first) == len(self.fields):  # no name is there twice
             return [first[name]]
         return [v for n, v in self.fields if n == name]
@@ -208,15 +215,9 @@ class Message:
 
     def addresses(self, name: str, reason: str = "") -> list[NameAddr]:
         """All values of a name-addr header (Route, Path, P-Asserted-Identity, Diversion ...), cached. [] when there is none."""
-        first = self._first
-        if first is None:
-            first = self.names()
-        if name not in first:
-            if name in NAMES:
-                return []
-            name = canonical(name)
-            if name not in first:
-                return []
+        name = self._present(name)
+        if not name:
+            return []
         lists = self._lists
         if lists is None:
             lists = self._lists = {}

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ngcpd.directory.effective import Effective
-from ngcpd.directory.model import parse_ip
+from ngcpd.directory.model import NO_PREFS, parse_ip
 
 if TYPE_CHECKING:
     from ngcpd.routing.model import CallContext
 
-SOURCE_FIELDS = 24
-DESTINATION_FIELDS = 22
 FIELD_LIMIT = 255
-_NO_GPPS = [""] * 10
+_NOTHING = NO_PREFS.effective
+_NO_GPPS = ("",) * 10
+_FREE_SOURCE = (1, 2, 3, 7, 8, *range(13, 23))
+_FREE_DESTINATION = (4, 6, 7, 8, 9, *range(11, 21))
+"""Fields whose text comes from outside or from a preference: user, domain, number, names of a peer, gpp0 to gpp9."""
 _FORBIDDEN = re.compile(r"[|\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -26,17 +28,15 @@ def clean(value: str) -> str:
     return _FORBIDDEN.sub("_", value[:FIELD_LIMIT])
 
 
-def _join(fields: list[str]) -> str:
+def _leg(fields: list[str], free: Iterable[int]) -> str:
+    """The finished leg, with the `free` ones of its fields clean. Nearly always they are: one look at the whole tells, as long as it is no longer
+    than a field may be."""
+    leg = "|".join(fields) + "|"
+    if len(leg) <= FIELD_LIMIT and leg.count("|") == len(fields) and leg.isascii() and leg.isprintable():
+        return leg
+    for n in free:
+        fields[n] = clean(fields[n])
     return "|".join(fields) + "|"
-
-
-def _gpps(says: Effective) -> list[str]:
-    return [clean(value) for value in says.gpps] or _NO_GPPS
-
-
-def _is_clean(leg: str, fields: int) -> bool:
-    """Whether every field of a finished leg is as `clean` leaves it: so one look at the whole does, as long as it is not longer than one may be."""
-    return len(leg) <= FIELD_LIMIT and leg.count("|") == fields and leg.isascii() and leg.isprintable()
 
 
 def _external(value: str) -> str:
@@ -56,60 +56,48 @@ def source_ip(ctx: CallContext) -> str:
 def source_leg(ctx: CallContext) -> str:
     """The 24 fields of `src_leg`."""
     caller = ctx.caller
-    says = ctx.caller_says
-    upn = ctx.numbers.upn
-    clir = "1" if ctx.clir else "0"
-    if caller is not None and not (says.gpps or says.peer_auth_user or says.peer_auth_realm):
-        who = f"{_external(caller.external_id)}|{_external(caller.contract_external_id)}|{caller.contract_id}"
-        when = f"{clir}|{ctx.call_type}|{source_ip(ctx)}|{ctx.time:.3f}"
-        leg = f"{caller.uuid}|{ctx.src_user}|{ctx.src_domain}|{upn}|{who}|||{when}||||||||||||"
-        if _is_clean(leg, SOURCE_FIELDS):
-            return leg
-    return _join(
+    says = ctx.caller_says if caller is not None else _NOTHING
+    return _leg(
         [
             caller.uuid if caller is not None else "0",
-            clean(ctx.src_user),
-            clean(ctx.src_domain),
-            clean(upn),
+            ctx.src_user,
+            ctx.src_domain,
+            ctx.numbers.upn,
             _external(caller.external_id) if caller is not None else "",
             _external(caller.contract_external_id) if caller is not None else "",
             str(caller.contract_id) if caller is not None else "0",
-            clean(says.peer_auth_user) if caller is not None else "",
-            clean(says.peer_auth_realm) if caller is not None else "",
-            clir,
+            says.peer_auth_user,
+            says.peer_auth_realm,
+            "1" if ctx.clir else "0",
             ctx.call_type,
             source_ip(ctx),
             f"{ctx.time:.3f}",
-            *(_gpps(says) if caller is not None else _NO_GPPS),
+            *(says.gpps or _NO_GPPS),
             "",
-        ]
+        ],
+        _FREE_SOURCE,
     )
 
 
 def destination_leg(ctx: CallContext) -> str:
     """The 22 fields of `dst_leg`."""
     callee = ctx.callee
-    says = ctx.callee_says
-    if callee is not None and not says.gpps:
-        who = f"{_external(callee.external_id)}|{_external(callee.contract_external_id)}|{callee.contract_id}"
-        found = f"{callee.uuid}|{callee.username}|{callee.domain}|{ctx.routed_user}|{ctx.routed_domain}"
-        leg = f"0|{who}|{ctx.dialed_user}|{found}|0||||||||||||"
-        if _is_clean(leg, DESTINATION_FIELDS):
-            return leg
-    return _join(
+    says = ctx.callee_says if callee is not None else _NOTHING
+    return _leg(
         [
             "0",
             _external(callee.external_id) if callee is not None else "",
             _external(callee.contract_external_id) if callee is not None else "",
             str(callee.contract_id) if callee is not None else "0",
-            clean(ctx.dialed_user),
+            ctx.dialed_user,
             callee.uuid if callee is not None else "0",
-            clean(callee.username if callee is not None else ctx.routed_user),
-            clean(callee.domain if callee is not None else ctx.routed_domain),
-            clean(ctx.routed_user),
-            clean(ctx.routed_domain),
+            callee.username if callee is not None else ctx.routed_user,
+            callee.domain if callee is not None else ctx.routed_domain,
+            ctx.routed_user,
+            ctx.routed_domain,
             "0",
-            *(_gpps(says) if callee is not None else _NO_GPPS),
+            *(says.gpps or _NO_GPPS),
             "",
-        ]
+        ],
+        _FREE_DESTINATION,
     )

@@ -61,16 +61,13 @@ class Calls:
             self.reply(tx, 503, to_tag=self.rng.token(6), fields=[("Retry-After", "5")])
             return
         ctx = CallContext(tx.request, source, self.clock.time())
+        call: Call | None = None
         try:
             verdict = self.pipeline.run(ctx)
-        except Exception:
-            self._begin(tx, ctx).reject_all(500, "Server Internal Error", "fault")
-            raise
-        if isinstance(verdict, Reject) and verdict.code in (401, 407):
-            self._challenge(tx, verdict)
-            return
-        call = self._begin(tx, ctx)
-        try:
+            if isinstance(verdict, Reject) and verdict.code in (401, 407):
+                self._challenge(tx, verdict)
+                return
+            call = self._begin(tx, ctx)
             self._remember(ctx, call.call_id)
             self.reply(tx, 100, "Trying")
             if isinstance(verdict, Deferred):
@@ -78,7 +75,7 @@ class Calls:
             else:
                 call.decided(verdict)
         except Exception:  # the call must not stay behind; the stack logs what happened
-            call.reject_all(500, "Server Internal Error", "fault")
+            (call or self._begin(tx, ctx)).reject_all(500, "Server Internal Error", "fault")
             raise
 
     def _begin(self, tx: ServerTransaction, ctx: CallContext) -> Call:

@@ -108,14 +108,10 @@ def passed_on(fields: Iterable[tuple[str, str]]) -> Fields:
     return [f for f in fields if f[0] not in _LEG]
 
 
-def leg_fields(message: Message, drop_options: tuple[str, ...] = ()) -> Fields:
-    """The protocol fields of a message as they go on: option and method lists filtered, addresses hidden, repeated fields in their order."""
-    return relayed(message, None, drop_options=drop_options, body=False)
-
-
 def relayed(message: Message, headers: HeaderFilter | None, *, drop_options: tuple[str, ...] = (), body: bool = True) -> Fields:
-    """Everything of a message that goes on to the other leg, apart from what the leg writes itself: the leg engine's own fields, those of the
-    whitelist, and those that describe the body, unless there is none or `body` is False."""
+    """Everything of a message that goes on to the other leg, apart from what the leg writes itself: the leg engine's own fields (option and method
+    lists filtered, addresses hidden), those of the whitelist `headers` (None: passed on elsewhere), and those that describe the body, unless there
+    is none or `body` is False. Repeated fields keep their order."""
     fields = message.fields
     names = message.names()
     left: Iterable[tuple[str, str]]

@@ -82,22 +82,8 @@ def _fitted(event: AccEvent) -> AccEvent:
     texts = (method, callid, *rest)
     if round(time, 3) == time and "".join(texts).isprintable() and all(map(le, map(len, texts), _LIMITS)):
         return event
-    return AccEvent(
-        method=fit(event.method, 16),
-        callid=fit_call_id(event.callid),
-        time=round(event.time, 3),
-        sip_code=fit(event.sip_code, 3),
-        sip_reason=fit(event.sip_reason, 128),
-        from_tag=fit(event.from_tag, 128),
-        to_tag=fit(event.to_tag, 128),
-        src_leg=fit(event.src_leg, 10240),
-        dst_leg=fit(event.dst_leg, 10240),
-        src_user=fit(event.src_user, 64),
-        src_domain=fit(event.src_domain, 128),
-        dst_user=fit(event.dst_user, 64),
-        dst_ouser=fit(event.dst_ouser, 64),
-        dst_domain=fit(event.dst_domain, 128),
-    )
+    method, _, *rest = map(fit, texts, _LIMITS)
+    return AccEvent(method, fit_call_id(callid), round(time, 3), *rest)
 
 
 def store(conn: sa.Connection, records: Sequence[Record]) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gc
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from twisted.internet.defer import fail
 
+from ngcpd.calls import records
 from ngcpd.calls.branch import BranchLeg
 from ngcpd.calls.call import Call
 from ngcpd.routing.stage import Stage
-from ngcpd.runtime.fake import MemoryAppendFile
+from ngcpd.runtime.fake import MemoryAppendFile, SimClock
+from ngcpd.sip.wheel import Wheel
+from ngcpd.store.acc import AccEvent
 from tests.calls.rig import ALICE, BOB, answer, established, hang_up, offer_of, ringing, statuses
 from tests.calls.test_forking import forked, ring
 from tests.compiled import python_only
@@ -211,6 +214,41 @@ def test_journal_full_at_the_end(world: World, monkeypatch: pytest.MonkeyPatch) 
     world.run(2.0)
     (cdr,) = world.cdrs()
     assert cdr["call_status"] == "ok" and 10.0 <= float(cdr["duration"]) <= 12.0
+
+
+@python_only
+def test_what_waits_is_written_before_the_sign_of_life(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill in the second after there is room again would lose it otherwise, while the last sign of life is newer."""
+    monkeypatch.setattr(records, "RETRY", 600.0)
+    disk = FullDisk(monkeypatch)
+    talk = established(world)
+    disk.full = True
+    hang_up(world, talk)
+    assert world.daemon.calls.counters()["unwritten"] == 1
+    disk.full = False
+    world.run(1.1)
+    assert world.daemon.calls.counters()["unwritten"] == 0
+
+
+def test_what_waits_is_written_before_newer_events() -> None:
+    class Journalled:
+        before_beat = None
+        full = True
+        written: ClassVar[list[str]] = []
+
+        def write(self, event: AccEvent) -> None:
+            if self.full:
+                raise OSError(28, "No space left on device")
+            self.written.append(event.callid)
+
+    accounting: Any = Journalled()
+    kept = records.Records(accounting, Wheel(SimClock()))
+    for callid in ("1", "2"):
+        kept.keep(AccEvent("INVITE", callid, 1.0, "404"))
+    assert kept.waiting == 2
+    accounting.full = False
+    kept.keep(AccEvent("INVITE", "3", 2.0, "404"))
+    assert accounting.written == ["1", "2", "3"] and kept.waiting == 0
 
 
 # ---------------------------------------------------------------------------------------------------------------- memory

@@ -243,6 +243,17 @@ def test_commit_whose_answer_is_lost(house: House) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------- crash recovery
+def test_no_sign_of_life_is_newer_than_what_waits(memory_house: House) -> None:
+    house = memory_house
+    house.write("INVITE", "open")
+    answered = house.clock.time()
+    house.acc.before_beat = lambda: False
+    house.clock.advance(7.5)
+    house.crash()
+    [closing] = [row for row in house.rows() if row.method == "BYE"]
+    assert answered <= float(closing.time_hires) <= answered + 1.1
+
+
 def test_open_calls_are_closed_with_the_last_moment_alive(house: House) -> None:
     house.write("INVITE", "ended", from_tag="f")
     house.write("INVITE", "open", from_tag="f1", to_tag="t1")

@@ -9,7 +9,8 @@ from ngcpd.directory.effective import Effective
 from ngcpd.directory.model import Snapshot
 from ngcpd.routing.model import FOREIGN, LOCAL, CallContext, Numbers
 from ngcpd.routing.rewriting import outbound_callee, outbound_caller
-from ngcpd.routing.uris import ANONYMOUS, ANONYMOUS_ADDRESS, name_addr, sip_uri
+from ngcpd.routing.uris import ANONYMOUS, ANONYMOUS_ADDRESS, sip_uri
+from ngcpd.sip.address import name_addr
 from ngcpd.sip.grammar import to_wire
 
 Fields = list[tuple[str, str]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ngcpd.routing.model import RoutingSettings
 from ngcpd.sip.errors import ParseError
-from ngcpd.sip.grammar import quote
 from ngcpd.sip.headers import NameAddr
 from ngcpd.sip.message import Request
 from ngcpd.sip.uri import Uri, escape_user, unescape_percent
@@ -45,11 +44,6 @@ def sip_uri(user: str, host: str, *, phone: bool = False) -> str:
         host = f"[{host}]"
     text = f"sip:{escape_user(user)}@{host}" if user else f"sip:{host}"
     return text + ";user=phone" if phone else text
-
-
-def name_addr(display: str, uri: str) -> str:
-    """`"display" <uri>`, or `<uri>` without one."""
-    return f"{quote(display)} <{uri}>" if display else f"<{uri}>"
 
 
 def is_own(uri: Uri, settings: RoutingSettings) -> bool:

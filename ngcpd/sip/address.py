@@ -20,6 +20,11 @@ KEPT = 8192
 KEPT_LENGTH = 256
 
 
+def name_addr(display: str, uri: str) -> str:
+    """`"display" <uri>` from plain text, or `<uri>` without one."""
+    return f"{quote(display)} <{uri}>" if display else f"<{uri}>"
+
+
 class NameAddr:
     """`"Display" <uri>;params`, RFC 3261 20.10. Not changed after construction (`replace` makes another): a value that was parsed is shared.
 
@@ -90,7 +95,7 @@ class NameAddr:
         return cls("", uri, {} if semicolon < 0 else parse_params(text[semicolon:]))
 
     def __str__(self) -> str:
-        head = f"{quote(self.display)} <{self.uri}>" if self.display else f"<{self.uri}>"
+        head = name_addr(self.display, str(self.uri))
         return head + format_params(self.params) if self.params else head
 
     def __repr__(self) -> str:

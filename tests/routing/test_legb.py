@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ngcpd.routing.model import Deliver
-from ngcpd.routing.uris import name_addr, sip_uri
+from ngcpd.routing.uris import sip_uri
+from ngcpd.sip.address import name_addr
 from ngcpd.sip.headers import NameAddr
 from ngcpd.sip.uri import Uri, escape_user
 from tests.compiled import python_only
